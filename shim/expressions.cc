@@ -1,0 +1,46 @@
+// Expressions of Kea's own language, that of client classes.
+
+#include <dhcpsrv/cfgmgr.h>
+#include <dhcpsrv/client_class_def.h>
+#include <eval/eval_context.h>
+#include <eval/evaluate.h>
+
+#include <memory>
+#include <string>
+
+#include "kea-hook-remote-opts/shim/differences.h"
+#include "kea-hook-remote-opts/shim/shim.h"
+#include "kea-hook-remote-opts/src/bridge.rs.h"
+
+using isc::dhcp::CfgMgr;
+using isc::eval::EvalContext;
+
+namespace remote_opts {
+
+namespace {
+
+// For member(): a class of the configuration that is being loaded, or one of Kea's own.
+bool is_class(const isc::dhcp::ClientClass& name) {
+    const auto dictionary = CfgMgr::instance().getStagingCfg()->getClientClassDictionary();
+    return isc::dhcp::isClientClassBuiltIn(name) || (dictionary && dictionary->findClass(name));
+}
+
+}  // namespace
+
+std::unique_ptr<Expression> parse_expression(rust::Str text, bool boolean) {
+    EvalContext context(isc::dhcp::Option::V4, is_class);
+    context.parseString(std::string(text), boolean ? EvalContext::PARSER_BOOL : EvalContext::PARSER_STRING);
+    return std::make_unique<Expression>(parsed_expression(context, 0));
+}
+
+bool Expression::is_true(const Packet& query) const {
+    return isc::dhcp::evaluateBool(expression_, *query.pointer());
+}
+
+void Expression::read(const Packet& query, rust::Vec<std::uint8_t>& value) const {
+    for (const char byte : isc::dhcp::evaluateString(expression_, *query.pointer())) {
+        value.push_back(static_cast<std::uint8_t>(byte));
+    }
+}
+
+}  // namespace remote_opts

@@ -1,0 +1,59 @@
+// Options and labels of Kea's packets.
+
+#include <dhcp/option.h>
+
+#include "kea-hook-remote-opts/shim/shim.h"
+
+using isc::dhcp::Option;
+using isc::dhcp::OptionPtr;
+
+namespace remote_opts {
+
+namespace {
+
+// The payload as it is on the wire, whatever type Kea's definition gives the option.
+bool read(const OptionPtr& option, rust::Vec<std::uint8_t>& value) {
+    if (!option) {
+        return false;
+    }
+    for (const auto byte : option->toBinary()) {
+        value.push_back(byte);
+    }
+    return true;
+}
+
+}  // namespace
+
+std::uint8_t Packet::message_type() const { return packet_->getType(); }
+
+std::uint32_t Packet::transaction() const { return packet_->getTransid(); }
+
+void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
+    if (const auto address = packet_->getHWAddr()) {
+        value.push_back(static_cast<std::uint8_t>(address->htype_));
+        for (const auto byte : address->hwaddr_) {
+            value.push_back(byte);
+        }
+    }
+}
+
+rust::String Packet::label() const { return rust::String::lossy(packet_->getLabel()); }
+
+void Packet::read_lengths_besides(std::uint8_t code, rust::Vec<std::size_t>& lengths) const {
+    for (const auto& [other, option] : packet_->options_) {
+        if (other != code) {
+            lengths.push_back(option->len() - option->getHeaderLen());
+        }
+    }
+}
+
+bool Packet::read_option(std::uint8_t code, rust::Vec<std::uint8_t>& value) const {
+    return read(packet_->getOption(code), value);
+}
+
+bool Packet::read_sub_option(std::uint8_t code, std::uint8_t sub_code, rust::Vec<std::uint8_t>& value) const {
+    const OptionPtr option = packet_->getOption(code);
+    return option && read(option->getOption(sub_code), value);
+}
+
+}  // namespace remote_opts
