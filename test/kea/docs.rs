@@ -1,0 +1,148 @@
+//! The documents under docs/, held against the library. (Each answer that a test gives goes through the schema, too:
+//! see `Answer::json`.)
+
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::support::backend::Backend;
+use crate::support::kea::{Setup, Threads};
+use crate::support::schema::{is_good, json_file, validate};
+
+const OPEN_API: &str = "docs/backend.openapi.json";
+
+#[test]
+fn the_schema_takes_what_the_library_takes() {
+    let values = [
+        json!("text, with a comma"),
+        json!(""),
+        json!("é\u{0}"),
+        json!(7),
+        json!(-1.5),
+        json!(4_000_000_000_u32),
+        json!(true),
+        json!(["a,b", 7, false]),
+        json!([]),
+        json!({"hex": "00Ff"}),
+        json!({"hex": ""}),
+        json!({"6": 3, "rpi-menu": {"hex": ""}, "9": [0, 17, "Raspberry Pi Boot"], "10": {"1": {"2": "x"}}}),
+        json!({"hex": "no digits: one name of two", "6": 3}),
+    ];
+    for value in values.into_iter().chain([Value::Null]) {
+        assert!(is_good(&json!({ "43": value, "routers": value })), "{value}");
+        assert!(is_good(&json!({ "options": { "43": value, "routers": value } })), "{value}");
+    }
+    for answer in [
+        json!({}),
+        json!({"224": "somestring", "66": "0.0.0.0"}),
+        json!({"1": "x", "9": "x", "10": "x", "99": "x", "100": "x", "199": "x", "249": "x", "254": "x"}),
+        json!({"options": {}}),
+        json!({"options": {"boot-file-name": "x"}, "next-server": "0.0.0.0", "server-hostname": ""}),
+        json!({"next-server": "192.0.2.255", "client-classes": []}),
+        json!({"server-hostname": "x".repeat(63), "boot-file-name": "x".repeat(127)}),
+        json!({"client-classes": ["rpi4", "rescue"]}),
+    ] {
+        assert!(is_good(&answer), "{answer}");
+    }
+    for example in json_file("docs/answer.schema.json")["examples"].as_array().expect("examples") {
+        assert!(is_good(example), "{example}");
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_the_library_refuses() {
+    let values = [
+        json!({}),
+        json!({"hex": "0"}),
+        json!({"hex": "zz"}),
+        json!({"hex": 0}),
+        json!({"hex": null}),
+        json!([[1]]),
+        json!([null]),
+        json!([{"hex": "00"}]),
+        json!({"6": null}),
+        json!({"6": {"hex": "0"}}),
+        json!({"6": {}}),
+        json!({"0": 1}),
+        json!({"6": 1, "": 1}),
+    ];
+    for value in values {
+        assert!(!is_good(&json!({ "43": value })), "{value}");
+        assert!(!is_good(&json!({ "options": { "43": value } })), "{value}");
+    }
+    let keys = ["", "0", "-1", "255", "256", "1000", "1e1", "+66", " 66", "066", "66.0", "66\n", "٦٦", "é"];
+    let protocol = ["50", "51", "53", "54", "55", "57", "58", "59", "61", "82"];
+    for key in keys.iter().chain(&protocol) {
+        assert!(!is_good(&json!({ *key: "x" })), "{key}");
+        assert!(!is_good(&json!({ "options": { *key: "x" } })), "{key}");
+    }
+    for answer in [
+        json!({"options": []}),
+        json!({"options": null}),
+        json!({"options": {}, "67": "x"}),
+        json!({"boot-file-name": "x", "no-such-member": "x"}),
+        json!({"next-server": "tftp1"}),
+        json!({"next-server": "192.0.2"}),
+        json!({"next-server": "192.0.2.1.5"}),
+        json!({"next-server": "192.0.2.256"}),
+        json!({"next-server": "192.0.2.01"}),
+        json!({"next-server": ""}),
+        json!({"next-server": 7}),
+        json!({"server-hostname": "x".repeat(64)}),
+        json!({"boot-file-name": "x".repeat(128)}),
+        json!({"boot-file-name": null}),
+        json!({"client-classes": "rpi4"}),
+        json!({"client-classes": ["rpi4", 7]}),
+        json!({"client-classes": [""]}),
+    ] {
+        assert!(!is_good(&answer), "{answer}");
+    }
+    for answer in [json!([]), json!([{}]), json!("x"), json!(7), json!(null), json!(true)] {
+        assert!(validate(&answer).is_err(), "{answer}");
+    }
+}
+
+#[test]
+fn the_description_of_the_backend_has_the_answer_and_the_parameters() {
+    let document = json_file(OPEN_API);
+    let at = |pointer: &str| document.pointer(pointer).unwrap_or_else(|| panic!("no {pointer}"));
+    assert_eq!(at("/components/schemas/answer"), &json!({ "$ref": "answer.schema.json" }));
+    assert_eq!(
+        at("/components/responses/answer/content/application~1json/schema"),
+        &json!({ "$ref": "#/components/schemas/answer" })
+    );
+    let sent = parameters_sent();
+    for (path, item) in at("/paths").as_object().expect("paths") {
+        let operation = &item["get"];
+        let named: Vec<_> = operation["parameters"].as_array().expect("parameters").iter().collect();
+        let named = named.into_iter().map(|parameter| resolve(&document, parameter));
+        let named: Vec<_> = named.filter(|parameter| parameter["in"] == "query").collect();
+        // The last one stands for those of `query`.
+        let (free, named) = named.split_last().expect("query parameters");
+        let names: Vec<_> = named.iter().map(|parameter| parameter["name"].as_str()).collect();
+        assert_eq!(json!(names), json!(sent), "{path}");
+        assert_eq!(free["schema"]["additionalProperties"], json!({ "type": "string" }), "{path}");
+        for (status, header) in [("200", true), ("204", true), ("404", true), ("default", false)] {
+            let response = resolve(&document, &operation["responses"][status]);
+            assert!(response["description"].is_string(), "{path} {status}");
+            assert_eq!(response.pointer("/headers/Cache-Control").is_some(), header, "{path} {status}");
+        }
+    }
+}
+
+/// The names of all parameters in a request, but for those of `query`.
+fn parameters_sent() -> Vec<String> {
+    let backend = Backend::json(json!({}));
+    let kea = Setup::new(Threads::Four).hook(json!({"url": backend.url("/")})).start();
+    let sub_options = [1, 2, 6, 9, 12].map(|code| [code, 1, b'x']);
+    kea.client().with(82, sub_options.concat()).discover();
+    let [target] = backend.targets().try_into().expect("one request");
+    let url = Url::parse(&backend.url(&target)).expect("an URL");
+    url.query_pairs().map(|(name, _)| name.into_owned()).collect()
+}
+
+/// What a reference within a document stands for.
+fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    let Some(reference) = value["$ref"].as_str() else { return value };
+    let pointer = reference.strip_prefix('#').expect("a reference within the document");
+    document.pointer(pointer).unwrap_or_else(|| panic!("no {reference}"))
+}

@@ -1,0 +1,184 @@
+//! The configurations under examples/: each in a real Kea, asked by the client that it is for. Of a file all is used but what
+//! names the machine it is to run on: interfaces, sockets, files, logs, and the hosts in `url`.
+
+use std::fs;
+use std::path::Path;
+use std::slice;
+
+use serde_json::{Value, json};
+
+use crate::support::backend::{Answer, Backend};
+use crate::support::dhcp::Reply;
+use crate::support::kea::{Kea, Setup, Threads};
+use crate::support::schema::{is_good, json_file};
+use crate::{FOO_BAR, FOO_BAR_QUERY};
+
+const OF_THE_MACHINE: [&str; 5] =
+    ["interfaces-config", "control-socket", "lease-database", "loggers", "hooks-libraries"];
+
+#[test]
+fn switch_port() {
+    let backend = Backend::json(answer("switch-port"));
+    let kea = start("switch-port", slice::from_ref(&backend));
+    for reply in kea.client().with(82, FOO_BAR).with(77, "iPXE").exchange() {
+        assert_eq!(text(&reply, 224), "http://boot.example.net/rescue.ipxe");
+        assert_eq!(text(&reply, 66), "192.0.2.10");
+    }
+    assert_eq!(kea.client().with(82, FOO_BAR).discover().option(224), None);
+    assert_eq!(backend.targets(), [format!("/api/dhcp?{FOO_BAR_QUERY}")]);
+    kea.stop().assert_clean();
+}
+
+#[test]
+fn mac_address() {
+    let backend = Backend::json(answer("mac-address"));
+    let kea = start("mac-address", slice::from_ref(&backend));
+    let (client, unknown) = (kea.client(), kea.client());
+    for reply in client.exchange() {
+        assert_eq!(text(&reply, 12), "node1");
+        assert_eq!(reply.option(3), Some(vec![192, 0, 2, 1, 192, 0, 2, 2]));
+        assert_eq!(reply.option(26), Some(9000_u16.to_be_bytes().into()));
+        assert_eq!(text(&reply, 224), "http://boot.example.net/node1.ipxe");
+        assert_eq!(reply.next_server(), [192, 0, 2, 10]);
+        assert_eq!(reply.boot_file_name(), b"node1/boot.img");
+    }
+    backend.answer(Answer::status(404, ""));
+    assert_eq!(unknown.discover().option(224), None);
+    let path = |hwaddr: String| format!("/machines/{}", hwaddr.replace(':', "%3A"));
+    assert_eq!(backend.targets(), [path(client.hwaddr()), path(unknown.hwaddr())]);
+    kea.stop().assert_clean();
+}
+
+#[test]
+fn raspberry_pi() {
+    let backend = Backend::json(answer("raspberry-pi"));
+    let kea = start("raspberry-pi", slice::from_ref(&backend));
+    let pi = kea
+        .client()
+        .with(82, FOO_BAR)
+        .with(97, b"\x00RPi4\x14\x11\x03\0\0\0\0\0\x01\x23\x45\x67")
+        .with(93, [0, 0])
+        .with(94, [1, 2, 1])
+        .with(60, "PXEClient:Arch:00000:UNDI:002001");
+    for reply in pi.exchange() {
+        assert_eq!(text(&reply, 60), "PXEClient");
+        assert_eq!(
+            reply.option(43).as_deref(),
+            Some(&b"\x06\x01\x03\x09\x14\x00\x00\x11Raspberry Pi Boot\x0a\x04\x00PXE"[..])
+        );
+        assert_eq!(text(&reply, 66), "192.0.2.10");
+        assert_eq!(reply.next_server(), [192, 0, 2, 10]);
+    }
+    assert_eq!(kea.client().with(82, FOO_BAR).discover().option(43), None);
+    assert_eq!(backend.targets(), [format!("/api/dhcp?{FOO_BAR_QUERY}")]);
+    kea.stop().assert_clean();
+}
+
+#[test]
+fn ipxe() {
+    let backend = Backend::json(answer("ipxe"));
+    let kea = start("ipxe", slice::from_ref(&backend));
+    for (architecture, program) in [([0, 0], "undionly.kpxe"), ([0, 7], "ipxe.efi")] {
+        for reply in kea.client().with(82, FOO_BAR).with(93, architecture).exchange() {
+            assert_eq!(reply.boot_file_name(), program.as_bytes());
+            assert_eq!(reply.next_server(), [192, 0, 2, 10]);
+            assert_eq!(reply.option(224), None);
+        }
+    }
+    assert_eq!(backend.asked(), 0);
+    for reply in kea.client().with(82, FOO_BAR).with(93, [0, 7]).with(77, "iPXE").exchange() {
+        assert_eq!(reply.boot_file_name(), b"http://boot.example.net/boot.ipxe");
+        assert_eq!(text(&reply, 224), "http://boot.example.net/debian-installer.ipxe");
+    }
+    assert_eq!(backend.targets(), [format!("/api/dhcp?{FOO_BAR_QUERY}")]);
+    kea.stop().assert_clean();
+}
+
+#[test]
+fn uefi_http() {
+    let backend = Backend::json(answer("uefi-http"));
+    let kea = start("uefi-http", slice::from_ref(&backend));
+    let firmware = kea.client().with(60, "HTTPClient:Arch:00016:UNDI:003001").with(93, [0, 16]);
+    for reply in firmware.exchange() {
+        assert_eq!(text(&reply, 60), "HTTPClient");
+        assert_eq!(text(&reply, 67), "http://boot.example.net/efi/x86-64/debian-installer.efi");
+    }
+    let other = kea.client().with(60, "PXEClient:Arch:00007:UNDI:003016").with(93, [0, 7]);
+    assert_eq!(other.discover().option(67), None);
+    let mac = firmware.hwaddr().replace(':', "%3A");
+    assert_eq!(backend.targets(), [format!("/api/dhcp?arch=0010&mac={mac}")]);
+    kea.stop().assert_clean();
+}
+
+#[test]
+fn two_data_centres() {
+    let name = "two-data-centres";
+    // Used once, so that each exchange asks anew.
+    let once = Answer::json(answer(name)).cache_control("max-age=0");
+    let mut backends = [once.clone(), once].map(Backend::answering);
+    let kea = start(name, &backends);
+    let boot = || {
+        for reply in kea.client().with(82, FOO_BAR).with(77, "iPXE").exchange() {
+            assert_eq!(text(&reply, 224), "http://boot.fra.example.net/rescue.ipxe");
+        }
+    };
+    boot();
+    assert_eq!(backends.each_ref().map(Backend::asked), [1, 0]);
+    assert_eq!(backends[0].requests()[0].header("X-Site"), Some("fra"));
+    backends[0].stop();
+    boot();
+    assert_eq!(backends.each_ref().map(Backend::asked), [1, 1]);
+    backends[1].stop();
+    boot();
+    assert!(kea.stop().status.success());
+}
+
+#[test]
+fn each_example_has_an_answer_that_the_library_takes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = fs::read_dir(folder).expect("the folder of examples");
+    let folders = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
+    for example in folders {
+        assert!(is_good(&json_file(example.join("answer.json"))), "{}", example.display());
+        assert!(example.join("kea-dhcp4.conf").is_file(), "{}", example.display());
+    }
+}
+
+/// The answer that the backend of an example gives.
+fn answer(name: &str) -> Value {
+    json_file(format!("examples/{name}/answer.json"))
+}
+
+fn text(reply: &Reply, code: u8) -> String {
+    let value = reply.option(code).unwrap_or_else(|| panic!("no option {code} in {reply:?}"));
+    String::from_utf8(value).expect("text")
+}
+
+/// Starts Kea with an example's configuration, these backends in the place of its own.
+fn start(name: &str, backends: &[Backend]) -> Kea {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}/kea-dhcp4.conf"));
+    let text = fs::read_to_string(&file).expect("an example");
+    // JSON, but for lines of comments.
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let mut configuration: Value = serde_json::from_str(&lines.join("\n")).expect("JSON and comments");
+
+    let dhcp4 = &mut configuration["Dhcp4"];
+    for subnet in dhcp4["subnet4"].as_array_mut().expect("subnets") {
+        subnet["relay"] = json!({ "ip-addresses": ["127.0.0.1"] });
+    }
+    let mut parameters = dhcp4["hooks-libraries"][0]["parameters"].take();
+    let urls = match &mut parameters["url"] {
+        Value::Array(urls) => urls.iter_mut().collect(),
+        url => vec![url],
+    };
+    assert_eq!(urls.len(), backends.len());
+    for (url, backend) in urls.into_iter().zip(backends) {
+        let (_, path) = url.as_str().and_then(|url| url.split_once(".example.net")).expect("an URL");
+        *url = backend.url(path).into();
+    }
+    let entries = dhcp4.as_object().expect("a map").iter();
+    let entries = entries.filter(|(name, _)| !OF_THE_MACHINE.contains(&name.as_str()));
+    let setup =
+        entries.fold(Setup::new(Threads::Four), |setup, (name, value)| setup.set(name, value.clone()));
+    setup.hook(parameters).start()
+}

@@ -1,0 +1,228 @@
+//! A lookup costs its own client the backend's time, and everybody else nothing. On a Kea that can park packets, at
+//! any number of lookups; on one that cannot, a thread each.
+
+use std::time::Duration;
+
+use dhcproto::v4::MessageType;
+use serde_json::json;
+
+use crate::support::backend::{Answer, Backend, echo};
+use crate::support::dhcp::Client;
+use crate::support::kea::{self, Kea, Setup, Threads};
+use crate::support::wait_until;
+use crate::{FOO_BAR, about, discover_all, in_both_modes, median, port};
+
+/// A server that looks up clients of the user class "test", and lets that many wait.
+fn start(threads: Threads, backend: &Backend) -> Kea {
+    let parameters = json!({"url": backend.url("/"), "timeout": 60_000, "user-class": "test"});
+    Setup::new(threads).set("parked-packet-limit", json!(1000)).hook(parameters).start()
+}
+
+/// Clients that are looked up, each behind a port of its own.
+fn clients(kea: &Kea, number: u32) -> Vec<Client> {
+    (0..number).map(|number| kea.client().with(82, port(number)).with(77, "test")).collect()
+}
+
+/// How many lookups can be under way.
+fn at_once(threads: Threads) -> u32 {
+    match threads {
+        _ if kea::parks() => 200,
+        Threads::One => 1,
+        Threads::Four => 4,
+    }
+}
+
+/// How long a client that the filter refuses waits for its OFFER, as a rule.
+fn latency_of_a_refused_client(kea: &Kea) -> Duration {
+    let latencies = (0..50).map(|_| {
+        let client = kea.client().with(82, FOO_BAR).with(77, "other");
+        let sent = client.send_discover();
+        client.reply("DISCOVER").arrived - sent
+    });
+    median(latencies.collect())
+}
+
+#[test]
+fn clients_that_ask_at_once_have_their_own_offers_in_the_time_of_one() {
+    const BACKEND: Duration = Duration::from_millis(1000);
+    // The contract says 200 ms more than the backend takes; the rest is for a busy machine. A second round of lookups
+    // takes longer.
+    const ALL: Duration = Duration::from_millis(1900);
+    in_both_modes(|threads| {
+        let backend = Backend::scripted(|request| echo(request).after(BACKEND));
+        let kea = start(threads, &backend);
+        let clients = clients(&kea, at_once(threads));
+        let sent = discover_all(&clients, &backend);
+        let mut longest = Duration::ZERO;
+        for (number, (client, sent)) in (0..).zip(clients.iter().zip(sent)) {
+            let offer = client.reply("DISCOVER");
+            assert_eq!(offer.chain(), Some(about(number)));
+            longest = longest.max(offer.arrived - sent);
+        }
+        println!("{threads:?}: {} clients, each in {longest:?} at most", clients.len());
+        assert!(longest >= BACKEND, "{longest:?}");
+        assert!(longest < ALL, "{} clients in {longest:?}", clients.len());
+        kea.stop().assert_clean();
+    });
+}
+
+#[test]
+fn a_refused_client_is_answered_at_once_while_others_are_looked_up() {
+    in_both_modes(|threads| {
+        if !kea::parks() && threads == Threads::One {
+            println!("this Kea cannot park, and its only thread waits");
+            return;
+        }
+        let backend = Backend::echo();
+        backend.hold();
+        let kea = start(threads, &backend);
+        let idle = latency_of_a_refused_client(&kea);
+        // One thread is left to a Kea that waits.
+        let number = if kea::parks() { at_once(threads) } else { at_once(threads) - 1 };
+        let clients = clients(&kea, number);
+        discover_all(&clients, &backend);
+
+        let meanwhile = latency_of_a_refused_client(&kea);
+        println!("{threads:?}: refused in {meanwhile:?}, {idle:?} without the others");
+        assert!(meanwhile < Duration::from_millis(20), "{meanwhile:?}");
+        // Full speed, as far as a busy machine shows it.
+        assert!(
+            meanwhile < idle * 4 + Duration::from_millis(3),
+            "{meanwhile:?}, {idle:?} without the others"
+        );
+        assert!(!clients.iter().any(Client::has_reply), "an OFFER before the backend's answer");
+
+        backend.release();
+        for (number, client) in (0..).zip(&clients) {
+            assert_eq!(client.reply("DISCOVER").chain(), Some(about(number)));
+        }
+        kea.stop().assert_clean();
+    });
+}
+
+#[test]
+fn a_client_whose_answer_is_kept_is_answered_at_once_while_others_are_looked_up() {
+    in_both_modes(|threads| {
+        if !kea::parks() && threads == Threads::One {
+            println!("this Kea cannot park, and its only thread waits");
+            return;
+        }
+        let backend = Backend::echo();
+        let kea = start(threads, &backend);
+        let kept = || kea.client().with(82, FOO_BAR).with(77, "test");
+        kept().discover();
+        backend.hold();
+        let number = if kea::parks() { at_once(threads) } else { at_once(threads) - 1 };
+        let clients = clients(&kea, number);
+        discover_all(&clients, &backend);
+        for _ in 0..20 {
+            assert!(kept().discover().chain().is_some());
+        }
+        assert!(!clients.iter().any(Client::has_reply), "an OFFER before the backend's answer");
+        assert_eq!(backend.asked(), clients.len() + 1);
+    });
+}
+
+/// Kea looks around by itself once a second: thirty replies that waited for that would take fifteen seconds.
+#[test]
+fn a_packet_goes_on_as_soon_as_its_answer_is_there() {
+    in_both_modes(|threads| {
+        let backend = Backend::echo();
+        let kea = start(threads, &backend);
+        let latencies = (0..).zip(clients(&kea, 30)).map(|(number, client)| {
+            let sent = client.send_discover();
+            let offer = client.reply("DISCOVER");
+            assert_eq!(offer.chain(), Some(about(number)));
+            offer.arrived - sent
+        });
+        let latency = median(latencies.collect());
+        assert!(latency < Duration::from_millis(100), "{latency:?}");
+        kea.stop().assert_clean();
+    });
+}
+
+/// OFFER, ACK and the reply to an INFORM alike.
+#[test]
+fn request_and_inform_wait_for_their_answer_too() {
+    in_both_modes(|threads| {
+        let backend = Backend::answering(
+            Answer::json(json!({"224": "somestring"}))
+                .cache_control("no-store")
+                .after(Duration::from_millis(50)),
+        );
+        let kea = start(threads, &backend);
+        let client = kea.client().with(82, FOO_BAR).with(77, "test");
+        let [offer, ack] = client.exchange();
+        // The exchange is over: this REQUEST is looked up by itself.
+        let again = client.request(&offer);
+        for reply in [offer, ack, again, client.inform()] {
+            assert_eq!(reply.chain().as_deref(), Some("somestring"));
+        }
+        assert_eq!(backend.asked(), 3);
+        kea.stop().assert_clean();
+    });
+}
+
+/// Late answers, one timeout for all: nobody is forgotten.
+#[test]
+fn a_backend_that_never_answers_costs_one_timeout() {
+    // Longer than a busy machine takes to send them all: the first three that fail give the backend up.
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    in_both_modes(|threads| {
+        let backend = Backend::answering(Answer::Never);
+        let parameters = json!({"url": backend.url("/"), "timeout": TIMEOUT.as_millis()});
+        let kea = Setup::new(threads).set("parked-packet-limit", json!(1000)).hook(parameters).start();
+        let clients = clients(&kea, at_once(threads));
+        let sent = discover_all(&clients, &backend);
+        for (client, sent) in clients.iter().zip(sent) {
+            let offer = client.reply("DISCOVER");
+            assert_eq!(offer.chain(), None);
+            let spent = offer.arrived - sent;
+            assert!(spent >= TIMEOUT && spent < TIMEOUT + Duration::from_millis(600), "{spent:?}");
+        }
+        wait_until("all failures", || kea.statistic("remote-opts-failed") == Some(clients.len() as i64));
+        assert!(kea.stop().status.success());
+    });
+}
+
+/// Past its limit Kea refuses whoever comes, with a NAK where a lease is renewed: the hook leaves room for the others.
+#[test]
+fn the_hook_leaves_room_in_the_parking_lot_for_clients_that_are_not_looked_up() {
+    const LIMIT: u32 = 40;
+    in_both_modes(|threads| {
+        if !kea::parks() {
+            println!("this Kea cannot park");
+            return;
+        }
+        let backend = Backend::echo();
+        let parameters = json!({"url": backend.url("/"), "timeout": 60_000, "user-class": "test"});
+        let kea = Setup::new(threads).set("parked-packet-limit", json!(LIMIT)).hook(parameters).start();
+        let other = kea.client().with(82, FOO_BAR).with(77, "other");
+        let [offer, _] = other.exchange();
+
+        backend.hold();
+        let packet_threads = if threads == Threads::Four { 4 } else { 1 };
+        let clients = clients(&kea, LIMIT + 20);
+        // Those that may wait do, the others get their OFFER at once.
+        for client in &clients {
+            client.send_discover();
+        }
+        wait_until("OFFERs without a lookup", || {
+            clients.iter().filter(|client| client.has_reply()).count() as u32 == 20 + packet_threads
+        });
+        backend.wait_until_open((LIMIT - packet_threads) as usize);
+        assert_eq!(kea.statistic("remote-opts-turned-away"), Some(i64::from(20 + packet_threads)));
+        let line = kea.logged(&["REMOPTS_PARKING_FULL", "tid="]);
+        assert!(line.starts_with("WARN"), "{line}");
+        for _ in 0..10 {
+            assert_eq!(other.request(&offer).kind(), MessageType::Ack);
+        }
+
+        backend.release();
+        let answers = clients.iter().filter_map(|client| client.reply("DISCOVER").chain());
+        assert_eq!(answers.count() as u32, LIMIT - packet_threads);
+        // There is room again.
+        assert!(kea.client().with(82, port(9999)).with(77, "test").discover().chain().is_some());
+        assert!(kea.stop().status.success());
+    });
+}

@@ -1,0 +1,296 @@
+//! Who the backend is, who we are to it, and that nobody else learns of that: TLS, headers, the token.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use openssl::pkey::{PKey, Private};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::backend::{Answer, Backend};
+use crate::support::certificates::{Authority, Identity, elliptic_key, rsa_key};
+use crate::support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
+use crate::{FOO_BAR, in_both_modes};
+
+fn answer() -> Answer {
+    Answer::json(json!({"224": "somestring"}))
+}
+
+fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("tls-").tempdir().expect("a folder")
+}
+
+fn write(folder: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, content).expect("a file");
+    path
+}
+
+/// A server that asks this backend, with these parameters besides `url`.
+fn setup(threads: Threads, backend: &Backend, mut parameters: Value) -> Setup {
+    parameters["url"] = backend.url("/").into();
+    Setup::new(threads).hook(parameters)
+}
+
+#[track_caller]
+fn assert_answered(threads: Threads, backend: &Backend, parameters: Value) {
+    let kea = setup(threads, backend, parameters).start();
+    for reply in kea.client().with(82, FOO_BAR).exchange() {
+        assert_eq!(reply.chain().as_deref(), Some("somestring"));
+    }
+    kea.stop().assert_clean();
+}
+
+/// No request gets to the backend, and one of `reasons` is in the log.
+#[track_caller]
+fn assert_not_asked(threads: Threads, backend: &Backend, parameters: Value, reasons: &[&str]) {
+    let kea = setup(threads, backend, parameters).start();
+    let client = kea.client().with(82, FOO_BAR);
+    for reply in client.exchange() {
+        assert_eq!(reply.chain(), None);
+    }
+    assert_eq!(backend.asked(), 0);
+    let line = kea.logged(&["REMOPTS_LOOKUP_FAILED", &client.hwaddr(), &backend.url("/")]);
+    assert!(reasons.iter().any(|reason| line.contains(reason)), "{line} says none of {reasons:?}");
+}
+
+#[test]
+fn a_private_authority_is_trusted_if_the_operator_says_so() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let [authority, other] = ["authority", "other"].map(Authority::new);
+        let backend = Backend::tls(&authority.server("127.0.0.1"), None, answer());
+        let [own, others] = [("own.pem", &authority), ("others.pem", &other)]
+            .map(|(name, authority)| write(&folder, name, authority.certificate_pem()));
+        assert_answered(threads, &backend, json!({"trust-anchor": own}));
+        assert!(backend.asked() > 0);
+
+        let backend = Backend::tls(&authority.server("127.0.0.1"), None, answer());
+        assert_not_asked(threads, &backend, json!({"trust-anchor": others}), &["certificate"]);
+        assert_not_asked(threads, &backend, json!({}), &["certificate"]);
+    });
+}
+
+#[test]
+fn a_trust_anchor_may_hold_several_certificates() {
+    in_both_modes(|threads| {
+        let authorities = ["first", "second", "third"].map(Authority::new);
+        let pem = authorities.each_ref().map(Authority::certificate_pem);
+        let files = folder();
+        let bundle = write(&files, "bundle.pem", pem.concat());
+        let anchors = folder();
+        for (name, pem) in ["first.pem", "second.pem", "third.pem"].iter().zip(&pem) {
+            write(&anchors, name, pem);
+        }
+        for authority in &authorities {
+            let backend = Backend::tls(&authority.server("127.0.0.1"), None, answer());
+            for anchor in [&bundle, anchors.path()] as [&Path; 2] {
+                assert_answered(threads, &backend, json!({"trust-anchor": anchor}));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_certificate_for_another_host_is_refused() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let authority = Authority::new("authority");
+        let anchor = write(&folder, "authority.pem", authority.certificate_pem());
+        for host in ["backend.example", "127.0.0.2", "localhost"] {
+            let backend = Backend::tls(&authority.server(host), None, answer());
+            assert_not_asked(
+                threads,
+                &backend,
+                json!({"trust-anchor": anchor}),
+                &["certificate", "mismatch"],
+            );
+        }
+    });
+}
+
+/// The keys as tools write them: PKCS#8, SEC1 and PKCS#1.
+fn client_keys() -> [(PKey<Private>, Vec<u8>); 3] {
+    let [elliptic, rsa] = [elliptic_key(), rsa_key()];
+    let pkcs8 = elliptic.private_key_to_pem_pkcs8().expect("PEM");
+    let sec1 = elliptic.ec_key().expect("an elliptic key").private_key_to_pem().expect("PEM");
+    let pkcs1 = rsa.rsa().expect("an RSA key").private_key_to_pem().expect("PEM");
+    [(elliptic.clone(), pkcs8), (elliptic, sec1), (rsa, pkcs1)]
+}
+
+#[test]
+fn a_backend_that_wants_a_certificate_gets_ours() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let [authority, clients] = ["authority", "clients"].map(Authority::new);
+        let anchor = write(&folder, "authority.pem", authority.certificate_pem());
+        for (key, pem) in client_keys() {
+            let identity = clients.client("kea of the test", key);
+            let certificate = write(&folder, "client.pem", identity.certificate_pem());
+            let key = write(&folder, "client.key", pem);
+            let backend = Backend::tls(&authority.server("127.0.0.1"), Some(&clients), answer());
+            let parameters = json!({"trust-anchor": anchor, "cert-file": certificate, "key-file": key});
+            assert_answered(threads, &backend, parameters);
+            assert_eq!(backend.requests()[0].client.as_deref(), Some("kea of the test"));
+        }
+    });
+}
+
+#[test]
+fn a_backend_that_wants_a_certificate_is_not_asked_without_one() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let [authority, clients] = ["authority", "clients"].map(Authority::new);
+        let anchor = write(&folder, "authority.pem", authority.certificate_pem());
+        let backend = Backend::tls(&authority.server("127.0.0.1"), Some(&clients), answer());
+        assert_not_asked(threads, &backend, json!({"trust-anchor": anchor}), &["ertificate", "onnection"]);
+
+        // Not of the authority that the backend wants.
+        let stranger = authority.client("stranger", elliptic_key());
+        let (certificate, key) = write_identity(&folder, "stranger", &stranger);
+        let parameters = json!({"trust-anchor": anchor, "cert-file": certificate, "key-file": key});
+        assert_not_asked(threads, &backend, parameters, &["ertificate", "onnection", "ca"]);
+    });
+}
+
+fn write_identity(folder: &TempDir, name: &str, identity: &Identity) -> (PathBuf, PathBuf) {
+    let certificate = write(folder, &format!("{name}.pem"), identity.certificate_pem());
+    (certificate, write(folder, &format!("{name}.key"), identity.key_pem()))
+}
+
+const HEADER: &str = "hidden header of the test";
+const TOKEN: &str = "hidden-token.of~the+test/1==";
+
+#[test]
+fn headers_and_the_token_are_sent_with_every_request() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let backend = Backend::answering(answer().cache_control("no-store"));
+        // Editors and echo end a file with a line feed.
+        for content in [TOKEN.to_string(), format!("{TOKEN}\n"), format!("{TOKEN}\r\n")] {
+            let before = backend.asked();
+            let parameters = json!({
+                "headers": {"X-Api-Key": HEADER, "X-Empty": "", "X-Site": "größer"},
+                "bearer-token-file": write(&folder, "token", content),
+            });
+            let kea = setup(threads, &backend, parameters).start();
+            for _ in 0..2 {
+                kea.client().with(82, FOO_BAR).exchange();
+            }
+            let requests = &backend.requests()[before..];
+            assert_eq!(requests.len(), 2);
+            for request in requests {
+                assert_eq!(request.header("X-Api-Key"), Some(HEADER));
+                assert_eq!(request.header("X-Empty"), Some(""));
+                assert_eq!(request.header("X-Site"), Some("größer"));
+                assert_eq!(request.header("Authorization"), Some(&*format!("Bearer {TOKEN}")));
+                assert_eq!(request.header("Accept"), Some("application/json"));
+            }
+            kea.stop().assert_clean();
+        }
+    });
+}
+
+#[test]
+fn every_backend_gets_the_headers() {
+    in_both_modes(|threads| {
+        let first = Backend::answering(Answer::status(500, ""));
+        let second = Backend::answering(answer());
+        let parameters = json!({"url": [first.url("/"), second.url("/")], "headers": {"X-Api-Key": HEADER}});
+        let kea = Setup::new(threads).hook(parameters).start();
+        assert!(kea.client().with(82, FOO_BAR).discover().chain().is_some());
+        for backend in [first, second] {
+            assert_eq!(backend.requests()[0].header("X-Api-Key"), Some(HEADER));
+        }
+    });
+}
+
+#[test]
+fn the_token_is_read_again_at_each_reload() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let backend = Backend::answering(answer().cache_control("no-store"));
+        let parameters = json!({"bearer-token-file": write(&folder, "token", "first")});
+        let kea = setup(threads, &backend, parameters).start();
+        kea.client().with(82, FOO_BAR).discover();
+        write(&folder, "token", "second");
+        kea.reload().unwrap();
+        kea.client().with(82, FOO_BAR).discover();
+        let tokens = backend.requests();
+        let tokens = tokens.iter().map(|request| request.header("Authorization").unwrap());
+        assert_eq!(tokens.collect::<Vec<_>>(), ["Bearer first", "Bearer second"]);
+    });
+}
+
+/// All that Kea logs at its highest debug level, but for its own lines that show the whole configuration, `headers` and
+/// all: neither in plain text nor in base64.
+#[track_caller]
+fn assert_secret(kea: Kea, secrets: &[&str]) {
+    let end = kea.stop();
+    let ours = format!("[{HOOK_LOGGER}]");
+    let log = end.log.iter().filter(|line| line.contains(&ours) || !line.contains("hooks-libraries"));
+    let log = log.collect::<Vec<_>>();
+    // There is something to search.
+    assert!(log.iter().any(|line| line.contains("REMOPTS_HTTP_LIBRARY")), "no line of the HTTP library");
+    for secret in secrets {
+        let line = log.iter().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret} is in the log");
+    }
+}
+
+#[test]
+fn nothing_secret_is_in_the_log_at_any_level() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let [authority, clients] = ["authority", "clients"].map(Authority::new);
+        let anchor = write(&folder, "authority.pem", authority.certificate_pem());
+        let identity = clients.client("kea", elliptic_key());
+        let (certificate, key) = write_identity(&folder, "client", &identity);
+        let good =
+            Backend::tls(&authority.server("127.0.0.1"), Some(&clients), answer().cache_control("no-store"));
+        let bad = Backend::tls(&authority.server("127.0.0.1"), Some(&clients), Answer::status(500, HEADER));
+        let stranger = Backend::tls(&authority.server("backend.example"), None, answer());
+        let plain = Backend::answering(Answer::HangUp);
+
+        let parameters = json!({
+            "url": [stranger.url("/"), bad.url("/"), plain.url("/"), good.url("/")],
+            "trust-anchor": anchor,
+            "cert-file": certificate,
+            "key-file": key,
+            "headers": {"X-Api-Key": HEADER},
+            "bearer-token-file": write(&folder, "token", TOKEN),
+        });
+        let kea = Setup::new(threads).hook(parameters).debug("kea-dhcp4").debug(HOOK_LOGGER).start();
+        // Answered, failed and given up; then once more from the start.
+        for _ in 0..2 {
+            for _ in 0..5 {
+                kea.client().with(82, FOO_BAR).exchange();
+            }
+            kea.reload().unwrap();
+        }
+        assert_eq!(good.asked(), 10);
+        assert_eq!(good.requests()[0].header("Authorization"), Some(&*format!("Bearer {TOKEN}")));
+        assert!(plain.asked() > 0 && bad.asked() > 0);
+        let pem = String::from_utf8(identity.key_pem()).unwrap();
+        assert_secret(kea, &[TOKEN, HEADER, pem.lines().nth(1).unwrap()]);
+    });
+}
+
+#[test]
+fn the_password_in_an_url_is_sent_and_is_not_in_the_log() {
+    in_both_modes(|threads| {
+        let backend = Backend::answering(answer());
+        let url = backend.url("/").replace("//", "//user:open%20sesame@");
+        let kea = Setup::new(threads)
+            .hook(json!({"url": url, "cache-ttl": 0}))
+            .debug("kea-dhcp4")
+            .debug(HOOK_LOGGER)
+            .start();
+        kea.client().with(82, FOO_BAR).exchange();
+        backend.answer(Answer::status(500, ""));
+        kea.client().with(82, FOO_BAR).exchange();
+        let sent = backend.requests()[0].header("Authorization").map(str::to_owned);
+        assert_eq!(sent.as_deref(), Some("Basic dXNlcjpvcGVuIHNlc2FtZQ=="));
+        assert_secret(kea, &["sesame", "dXNlcjpvcGVuIHNlc2FtZQ"]);
+    });
+}

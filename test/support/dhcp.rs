@@ -1,0 +1,388 @@
+//! DHCP clients behind a relay: queries with raw option bytes, replies read back from the wire.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use dhcproto::v4::{self, DhcpOption, MessageType, OptionCode};
+use dhcproto::{Decodable, Decoder, Encodable, Encoder};
+
+use super::PATIENCE;
+
+/// Where a message's options begin: behind the fixed fields and the magic cookie (RFC 2131, sections 2 and 3).
+const OPTIONS: usize = 240;
+
+/// Where its transaction id is.
+const XID: Range<usize> = 4..8;
+
+/// The relay: its socket is the one that the server sends every reply to. A thread reads it all the time, so that
+/// each reply has the time of its arrival and none is lost.
+pub struct Relay {
+    socket: Arc<UdpSocket>,
+    server: SocketAddr,
+    replies: Arc<Replies>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Replies {
+    unclaimed: Mutex<Vec<Reply>>,
+    arrived: Condvar,
+}
+
+impl Relay {
+    pub fn bind(server: SocketAddr) -> Relay {
+        let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP socket on loopback"));
+        // Room for the replies to hundreds of clients at once.
+        socket2::SockRef::from(&*socket).set_recv_buffer_size(0x400000).expect("a receive buffer");
+        let replies = Arc::new(Replies::default());
+        let reader = Some(thread::spawn({
+            let (socket, replies) = (Arc::clone(&socket), Arc::clone(&replies));
+            move || replies.read(&socket)
+        }));
+        Relay { socket, server, replies, reader }
+    }
+
+    /// What Kea is to be told by `-P`.
+    pub fn port(&self) -> u16 {
+        self.socket.local_addr().expect("a bound socket").port()
+    }
+
+    /// The server's address and its own.
+    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.server, SocketAddr::from((Ipv4Addr::LOCALHOST, self.port())))
+    }
+
+    fn send(&self, query: &[u8]) {
+        self.socket.send_to(query, self.server).expect("a datagram sent on loopback");
+    }
+
+    /// The next reply to one of the transactions that `wanted` tells; the others are kept.
+    pub(super) fn receive(&self, wanted: impl Fn(u32) -> bool, patience: Duration) -> Option<Reply> {
+        let end = Instant::now() + patience;
+        let mut unclaimed = self.replies.unclaimed.lock().unwrap();
+        loop {
+            if let Some(found) = unclaimed.iter().position(|reply| wanted(reply.xid())) {
+                return Some(unclaimed.remove(found));
+            }
+            let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            unclaimed = self.replies.arrived.wait_timeout(unclaimed, left).unwrap().0;
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let Some(reader) = self.reader.take() else { return };
+        // Empty: the sign to end. It is lost where the socket is full.
+        while !reader.is_finished() {
+            let (_, own) = self.addresses();
+            let _ = self.socket.send_to(&[], own);
+            thread::sleep(Duration::from_millis(1));
+        }
+        let _ = reader.join(); // A panic there has been printed.
+    }
+}
+
+impl Replies {
+    fn read(&self, socket: &UdpSocket) {
+        let mut buffer = [0; 0x10000];
+        loop {
+            let length = socket.recv(&mut buffer).expect("a datagram received on loopback");
+            if length == 0 {
+                return;
+            }
+            let reply = Reply { wire: buffer[..length].to_vec(), arrived: Instant::now() };
+            self.unclaimed.lock().unwrap().push(reply);
+            self.arrived.notify_all();
+        }
+    }
+}
+
+/// One client: a hardware address, the id of its present transaction, and the options in each of its queries.
+pub struct Client {
+    relay: Arc<Relay>,
+    number: u32,
+    xid: AtomicU32,
+    options: Vec<(u8, Vec<u8>)>,
+}
+
+impl Client {
+    /// A client that is nobody else's.
+    pub fn new(relay: Arc<Relay>) -> Client {
+        static CLIENTS: AtomicU32 = AtomicU32::new(1);
+        let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
+        Client { relay, number, xid: AtomicU32::new(new_xid()), options: Vec::new() }
+    }
+
+    /// Another client of the same hardware address, without options.
+    pub fn twin(&self) -> Client {
+        Client { number: self.number, ..Client::new(Arc::clone(&self.relay)) }
+    }
+
+    /// The same client, its queries carrying one more option.
+    pub fn with(mut self, code: u8, value: impl AsRef<[u8]>) -> Client {
+        self.options.push((code, value.as_ref().to_vec()));
+        self
+    }
+
+    /// The hardware address as Kea's log writes it.
+    pub fn hwaddr(&self) -> String {
+        self.chaddr().map(|byte| format!("{byte:02x}")).join(":")
+    }
+
+    /// The id of its present transaction.
+    pub fn xid(&self) -> u32 {
+        self.xid.load(Ordering::SeqCst)
+    }
+
+    /// The present transaction as Kea's log writes it.
+    pub fn tid(&self) -> String {
+        format!("tid={:#x}", self.xid())
+    }
+
+    /// Begins an exchange, in a transaction of its own.
+    pub fn discover(&self) -> Reply {
+        self.send_discover();
+        self.reply("DISCOVER")
+    }
+
+    /// For a server that may lose the query, as while it reloads.
+    pub fn discover_within(&self, patience: Duration) -> Option<Reply> {
+        self.send_discover();
+        self.reply_within(patience)
+    }
+
+    /// Does not wait for the reply: see [`Client::reply`]. Returns the time of sending.
+    pub fn send_discover(&self) -> Instant {
+        self.new_transaction();
+        self.send_discover_again()
+    }
+
+    /// The same DISCOVER once more, as from a client that has had no reply.
+    pub fn discover_again(&self) -> Reply {
+        self.send_discover_again();
+        self.reply("DISCOVER")
+    }
+
+    /// As [`Client::discover_again`], and does not wait for the reply.
+    pub fn send_discover_again(&self) -> Instant {
+        let sent = Instant::now();
+        self.send(MessageType::Discover, Ipv4Addr::UNSPECIFIED, &[]);
+        sent
+    }
+
+    /// SELECTING: asks for what `offer` offers.
+    pub fn request(&self, offer: &Reply) -> Reply {
+        self.send_request(offer);
+        self.reply("REQUEST")
+    }
+
+    /// As [`Client::request`], and does not wait for the reply.
+    pub fn send_request(&self, offer: &Reply) {
+        let server = offer.option(54).expect("a server identifier in the OFFER");
+        self.send(
+            MessageType::Request,
+            Ipv4Addr::UNSPECIFIED,
+            &[(50, offer.address().octets().to_vec()), (54, server)],
+        );
+    }
+
+    /// INIT-REBOOT: asks for an address that it claims to have had.
+    pub fn request_address(&self, address: Ipv4Addr) -> Reply {
+        self.new_transaction();
+        self.send(MessageType::Request, Ipv4Addr::UNSPECIFIED, &[(50, address.octets().to_vec())]);
+        self.reply("REQUEST")
+    }
+
+    /// DISCOVER, OFFER, REQUEST, ACK: both replies.
+    pub fn exchange(&self) -> [Reply; 2] {
+        let offer = self.discover();
+        assert_eq!(offer.kind(), MessageType::Offer);
+        let ack = self.request(&offer);
+        assert_eq!(ack.kind(), MessageType::Ack);
+        [offer, ack]
+    }
+
+    /// Asks for options alone; its address is that of loopback, where the reply goes.
+    pub fn inform(&self) -> Reply {
+        self.new_transaction();
+        self.send(MessageType::Inform, Ipv4Addr::LOCALHOST, &[]);
+        self.reply("INFORM")
+    }
+
+    /// RENEWING: asks the server itself for its lease, with no relay between them and so no option 82.
+    pub fn renew_without_relay(&self, ack: &Reply) -> Reply {
+        self.send_from(Ipv4Addr::UNSPECIFIED, MessageType::Request, ack.address(), &[]);
+        self.reply("REQUEST")
+    }
+
+    /// Gives its lease back. No reply.
+    pub fn release(&self, ack: &Reply) {
+        let server = ack.option(54).expect("a server identifier in the ACK");
+        self.send(MessageType::Release, ack.address(), &[(54, server)]);
+    }
+
+    /// Says that its address is in use. No reply.
+    pub fn decline(&self, ack: &Reply) {
+        let server = ack.option(54).expect("a server identifier in the ACK");
+        self.send(
+            MessageType::Decline,
+            Ipv4Addr::UNSPECIFIED,
+            &[(50, ack.address().octets().to_vec()), (54, server)],
+        );
+    }
+
+    /// Waits for the reply to what was sent, which `query` names.
+    pub fn reply(&self, query: &str) -> Reply {
+        self.reply_within(PATIENCE).unwrap_or_else(|| panic!("no reply to {query} in {PATIENCE:?}"))
+    }
+
+    fn reply_within(&self, patience: Duration) -> Option<Reply> {
+        self.relay.receive(|xid| xid == self.xid(), patience)
+    }
+
+    /// Whether a reply is there that nobody has read.
+    pub fn has_reply(&self) -> bool {
+        self.relay.replies.unclaimed.lock().unwrap().iter().any(|reply| reply.xid() == self.xid())
+    }
+
+    fn new_transaction(&self) {
+        self.xid.store(new_xid(), Ordering::SeqCst);
+    }
+
+    fn chaddr(&self) -> [u8; 6] {
+        let [a, b, c, d] = self.number.to_be_bytes();
+        [0x02, 0x0c, a, b, c, d]
+    }
+
+    fn send(&self, kind: MessageType, ciaddr: Ipv4Addr, more: &[(u8, Vec<u8>)]) {
+        self.send_from(Ipv4Addr::LOCALHOST, kind, ciaddr, more);
+    }
+
+    /// Sends by way of the relay of this address, if it is one: without, nobody adds option 82.
+    fn send_from(&self, giaddr: Ipv4Addr, kind: MessageType, ciaddr: Ipv4Addr, more: &[(u8, Vec<u8>)]) {
+        let unset = Ipv4Addr::UNSPECIFIED;
+        let mut query = v4::Message::new_with_id(self.xid(), ciaddr, unset, unset, giaddr, &self.chaddr());
+        query.set_hops(u8::from(!giaddr.is_unspecified()));
+        query.opts_mut().insert(DhcpOption::MessageType(kind));
+        let mut wire = Vec::new();
+        query.encode(&mut Encoder::new(&mut wire)).expect("a query that can be encoded");
+        // The rest by hand: dhcproto would sort the sub-options of option 82.
+        assert_eq!(wire.pop(), Some(OptionCode::End.into()));
+        let relayed = |code| code != 82 || !giaddr.is_unspecified();
+        for (code, value) in self.options.iter().chain(more).filter(|(code, _)| relayed(*code)) {
+            wire.extend([*code, u8::try_from(value.len()).expect("an option of at most 255 bytes")]);
+            wire.extend(value);
+        }
+        wire.push(OptionCode::End.into());
+        self.relay.send(&wire);
+    }
+}
+
+fn new_xid() -> u32 {
+    static TRANSACTIONS: AtomicU32 = AtomicU32::new(1);
+    TRANSACTIONS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What the server sent back, byte for byte.
+#[derive(Clone)]
+pub struct Reply {
+    wire: Vec<u8>,
+    pub arrived: Instant,
+}
+
+/// All but the transaction and the time of arrival.
+impl PartialEq for Reply {
+    fn eq(&self, other: &Reply) -> bool {
+        let all = |reply: &Reply| [&reply.wire[..XID.start], &reply.wire[XID.end..]].concat();
+        all(self) == all(other)
+    }
+}
+
+impl Reply {
+    pub fn kind(&self) -> MessageType {
+        MessageType::from(self.option(53).expect("a message type")[0])
+    }
+
+    /// The address offered or leased.
+    pub fn address(&self) -> Ipv4Addr {
+        self.message().yiaddr()
+    }
+
+    /// The bytes of the whole message.
+    pub fn length(&self) -> usize {
+        self.wire.len()
+    }
+
+    /// The header field siaddr.
+    pub fn next_server(&self) -> [u8; 4] {
+        self.message().siaddr().octets()
+    }
+
+    /// The header field sname, without its padding.
+    pub fn server_hostname(&self) -> &[u8] {
+        self.wire[44..108].split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    /// The header field file, without its padding.
+    pub fn boot_file_name(&self) -> &[u8] {
+        self.wire[108..236].split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    /// The value of an option, whole where RFC 3396 had it split. Panics when the option is there twice: no test
+    /// wants that.
+    pub fn option(&self, code: u8) -> Option<Vec<u8>> {
+        let mut values = self.options().into_iter().filter(|(other, _)| *other == code);
+        let value = values.next().map(|(_, value)| value);
+        assert!(values.next().is_none(), "option {code} is there twice in {self:?}");
+        value
+    }
+
+    /// Option 224, which the backends of these tests set, as text.
+    pub fn chain(&self) -> Option<String> {
+        self.option(224).map(|value| String::from_utf8(value).expect("text in option 224"))
+    }
+
+    /// All options in their order; neighbours of one code are one option (RFC 3396).
+    pub fn options(&self) -> Vec<(u8, Vec<u8>)> {
+        // Read one by one: dhcproto's map of options keeps but one of each code.
+        let mut options: Vec<(u8, Vec<u8>)> = Vec::new();
+        let mut rest = Decoder::new(&self.wire[OPTIONS..]);
+        while let Ok(code) = rest.read_u8() {
+            match OptionCode::from(code) {
+                OptionCode::Pad => continue,
+                OptionCode::End => break,
+                _ => {}
+            }
+            let length = rest.read_u8().expect("an option's length");
+            let value = rest.read_slice(length.into());
+            let value = value
+                .unwrap_or_else(|_| panic!("an option cut short: {}", self.wire[OPTIONS..].escape_ascii()));
+            match options.last_mut() {
+                Some((last, whole)) if *last == code => whole.extend(value),
+                _ => options.push((code, value.to_vec())),
+            }
+        }
+        options
+    }
+
+    pub(super) fn xid(&self) -> u32 {
+        u32::from_be_bytes(self.wire[XID].try_into().expect("four bytes"))
+    }
+
+    fn message(&self) -> v4::Message {
+        v4::Message::from_bytes(&self.wire).expect("a DHCP message")
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let message = self.message();
+        write!(f, "yiaddr={} siaddr={} options:", message.yiaddr(), message.siaddr())?;
+        self.options().iter().try_for_each(|(code, value)| write!(f, " {code}=\"{}\"", value.escape_ascii()))
+    }
+}

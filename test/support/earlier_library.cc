@@ -1,0 +1,61 @@
+// A hook library that stands before ours in hooks-libraries and gets in its way, for the tests. Its
+// parameters map a hook point, "pkt4_receive", "subnet4_select" or "pkt4_send", to what it does there:
+//   "skip", "drop"  sets that status
+//   "spoil"         replaces the argument "query4" by one of another type
+#include <dhcp/pkt4.h>
+#include <hooks/hooks.h>
+
+#include <map>
+#include <string>
+
+namespace {
+std::map<std::string, std::string> deeds;
+
+void act(const std::string& point, isc::hooks::CalloutHandle& handle) {
+    const std::string& deed = deeds[point];
+    if (deed == "drop") {
+        handle.setStatus(isc::hooks::CalloutHandle::NEXT_STEP_DROP);
+    } else if (deed == "skip") {
+        handle.setStatus(isc::hooks::CalloutHandle::NEXT_STEP_SKIP);
+        if (point == "pkt4_send") {
+            // The step that Kea skips is to pack the response: whoever skips it has packed it.
+            isc::dhcp::Pkt4Ptr response;
+            handle.getArgument("response4", response);
+            response->pack();
+        }
+    } else if (deed == "spoil") {
+        handle.setArgument("query4", std::string("no packet"));
+    }
+}
+}  // namespace
+
+extern "C" {
+int version() { return KEA_HOOKS_VERSION; }
+
+int multi_threading_compatible() { return 1; }
+
+int load(isc::hooks::LibraryHandle& handle) {
+    for (const char* point : {"pkt4_receive", "subnet4_select", "pkt4_send"}) {
+        const isc::data::ConstElementPtr deed = handle.getParameter(point);
+        deeds[point] = deed ? deed->stringValue() : "";
+    }
+    return 0;
+}
+
+int unload() { return 0; }
+
+int pkt4_receive(isc::hooks::CalloutHandle& handle) {
+    act("pkt4_receive", handle);
+    return 0;
+}
+
+int subnet4_select(isc::hooks::CalloutHandle& handle) {
+    act("subnet4_select", handle);
+    return 0;
+}
+
+int pkt4_send(isc::hooks::CalloutHandle& handle) {
+    act("pkt4_send", handle);
+    return 0;
+}
+}
