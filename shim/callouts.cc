@@ -4,6 +4,7 @@
 #include <hooks/hooks.h>
 
 #include <exception>
+#include <memory>
 
 #include "kea-hook-remote-opts/shim/shim.h"
 #include "kea-hook-remote-opts/src/bridge.rs.h"
@@ -15,8 +16,10 @@ namespace remote_opts {
 
 namespace {
 
-// Name in the packet's callout context of the filter's verdict, kept from pkt4_receive to subnet4_select.
-const char* const VERDICT = "verdict";
+using KnownPtr = std::shared_ptr<Known>;
+
+// Name in the packet's callout context of what is known of it.
+const char* const KNOWN = "known";
 
 // Runs the body of a callout, or of load; what Kea's code throws in it is logged.
 template <typename Body>
@@ -45,15 +48,15 @@ Pkt4Ptr packet_argument(const CalloutHandle& handle, const char* name) {
     return packet;
 }
 
-// What this library kept in the packet's callout context; `otherwise` where the packet did not come by.
-template <typename Kept>
-Kept context(const CalloutHandle& handle, const char* name, Kept otherwise) {
+// What is known of the packet; null where it did not come by pkt4_receive. (Not asked for in vain otherwise: Kea
+// throws where there is nothing.)
+KnownPtr known(const CalloutHandle& handle) {
     try {
-        Kept kept;
-        handle.getContext(name, kept);
-        return kept;
+        KnownPtr known;
+        handle.getContext(KNOWN, known);
+        return known;
     } catch (const NoSuchCalloutContext&) {
-        return otherwise;
+        return nullptr;
     }
 }
 
@@ -88,7 +91,8 @@ std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept {
 std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept {
     guarded("pkt4_receive", [&] {
         if (!settled_earlier(handle)) {
-            handle.setContext(VERDICT, admits(Packet(packet_argument(handle, "query4"))));
+            const auto verdict = admits(Packet(packet_argument(handle, "query4")));
+            handle.setContext(KNOWN, KnownPtr(new Known{verdict, nullptr}));
         }
     });
     return 0;
@@ -96,9 +100,9 @@ std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept {
 
 std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
     guarded("subnet4_select", [&] {
-        const auto verdict = context(handle, VERDICT, Verdict::Refused);
-        if (!settled_earlier(handle) && verdict != Verdict::Refused) {
-            look_up(verdict, Packet(packet_argument(handle, "query4")), Callout(handle));
+        const auto packet = known(handle);
+        if (packet && packet->verdict != Verdict::Refused && !settled_earlier(handle)) {
+            look_up(packet->verdict, Packet(packet_argument(handle, "query4")), Callout(handle, *packet));
         }
     });
     return 0;
@@ -106,11 +110,9 @@ std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
 
 std::int32_t shim_pkt4_send(CalloutHandle& handle) noexcept {
     guarded("pkt4_send", [&] {
-        if (settled_earlier(handle)) {
-            return;
-        }
-        if (const auto lookup = context(handle, LOOKUP, std::shared_ptr<rust::Box<Lookup>>())) {
-            write_overrides(**lookup, Packet(packet_argument(handle, "query4")),
+        const auto packet = known(handle);
+        if (packet && packet->lookup && !settled_earlier(handle)) {
+            write_overrides(**packet->lookup, Packet(packet_argument(handle, "query4")),
                             Packet(packet_argument(handle, "response4")));
         }
     });

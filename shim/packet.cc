@@ -3,6 +3,7 @@
 #include <dhcp/option.h>
 
 #include "kea-hook-remote-opts/shim/shim.h"
+#include "kea-hook-remote-opts/src/bridge.rs.h"
 
 using isc::dhcp::Option;
 using isc::dhcp::OptionPtr;
@@ -11,14 +12,20 @@ namespace remote_opts {
 
 namespace {
 
+// The first option of this code, null without one. Not Kea's getOption, which copies the option in a callout, for those
+// that change it.
+OptionPtr find(const isc::dhcp::OptionCollection& options, std::uint8_t code) {
+    const auto found = options.find(code);
+    return found == options.end() ? nullptr : found->second;
+}
+
 // The payload as it is on the wire, whatever type Kea's definition gives the option.
 bool read(const OptionPtr& option, rust::Vec<std::uint8_t>& value) {
     if (!option) {
         return false;
     }
-    for (const auto byte : option->toBinary()) {
-        value.push_back(byte);
-    }
+    const auto payload = option->toBinary();
+    append(value, rust::Slice<const std::uint8_t>(payload.data(), payload.size()));
     return true;
 }
 
@@ -31,9 +38,7 @@ std::uint32_t Packet::transaction() const { return packet_->getTransid(); }
 void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
     if (const auto address = packet_->getHWAddr()) {
         value.push_back(static_cast<std::uint8_t>(address->htype_));
-        for (const auto byte : address->hwaddr_) {
-            value.push_back(byte);
-        }
+        append(value, rust::Slice<const std::uint8_t>(address->hwaddr_.data(), address->hwaddr_.size()));
     }
 }
 
@@ -48,12 +53,12 @@ void Packet::read_lengths_besides(std::uint8_t code, rust::Vec<std::size_t>& len
 }
 
 bool Packet::read_option(std::uint8_t code, rust::Vec<std::uint8_t>& value) const {
-    return read(packet_->getOption(code), value);
+    return read(find(packet_->options_, code), value);
 }
 
 bool Packet::read_sub_option(std::uint8_t code, std::uint8_t sub_code, rust::Vec<std::uint8_t>& value) const {
-    const OptionPtr option = packet_->getOption(code);
-    return option && read(option->getOption(sub_code), value);
+    const auto option = find(packet_->options_, code);
+    return option && read(find(option->getOptions(), sub_code), value);
 }
 
 }  // namespace remote_opts

@@ -25,7 +25,7 @@ const char* const SUBNET4 = "subnet4";
 bool Callout::can_park() const { return CAN_PARK; }
 
 void Callout::keep(rust::Box<Lookup> lookup) const {
-    handle_.setContext(LOOKUP, std::make_shared<rust::Box<Lookup>>(std::move(lookup)));
+    known_.lookup = std::make_unique<rust::Box<Lookup>>(std::move(lookup));
 }
 
 void Callout::drop_packet() const { handle_.setStatus(CalloutHandle::NEXT_STEP_DROP); }

@@ -28,8 +28,13 @@ enum class Severity : std::uint8_t;
 enum class Verdict : std::uint8_t;
 struct Lookup;
 
-// Name in the packet's callout context of its lookup, kept from subnet4_select to pkt4_send.
-constexpr const char* LOOKUP = "lookup";
+// What this library knows of a packet between its callouts: in the packet's callout context, from pkt4_receive on.
+struct Known {
+    // The filter's.
+    Verdict verdict;
+    // From subnet4_select to pkt4_send, if the client is looked up.
+    std::unique_ptr<rust::Box<Lookup>> lookup;
+};
 
 // The functions that Kea looks for, as src/exports.rs names them. None throws.
 std::int32_t shim_version() noexcept;
@@ -140,7 +145,7 @@ class Parked {
 // What a callout at subnet4_select can do with its packet.
 class Callout {
   public:
-    explicit Callout(CalloutHandle& handle) : handle_(handle) {}
+    Callout(CalloutHandle& handle, Known& known) : handle_(handle), known_(known) {}
 
     bool can_park() const;
     void keep(rust::Box<Lookup> lookup) const;
@@ -149,6 +154,7 @@ class Callout {
 
   private:
     CalloutHandle& handle_;
+    Known& known_;
 };
 
 // Kea's packet threads, 0 without multi-threading; and the queue in front of them, in packets; no limit: 0.

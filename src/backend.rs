@@ -7,7 +7,6 @@ use reqwest::header::{ACCEPT, AGE, CACHE_CONTROL, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, redirect};
 use thiserror::Error;
 use tokio::time::timeout;
-use url::Url;
 
 use crate::answer::{self, AnswerError};
 use crate::backends::{Fetch, Found};
@@ -87,13 +86,13 @@ impl Http {
         Ok(Http { client: client.build()?, silent })
     }
 
-    async fn send(&self, url: &Url) -> reqwest::Result<Response> {
-        self.client.get(url.clone()).send().await
+    async fn send(&self, url: &str) -> reqwest::Result<Response> {
+        self.client.get(url).send().await
     }
 }
 
 impl Fetch for Http {
-    async fn get(&self, url: &Url) -> Result<Found, Failure> {
+    async fn get(&self, url: &str) -> Result<Found, Failure> {
         let mut response = match self.send(url).await {
             // A connection kept from an earlier request may be closed by the backend at the very moment of its use; a GET
             // may be repeated (RFC 9110, section 9.2.2).

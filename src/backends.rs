@@ -36,7 +36,7 @@ pub struct Found {
 /// How a backend is asked.
 pub trait Fetch: Send + Sync + 'static {
     /// Asks `url`. Whoever waits too long drops the future, which ends the request.
-    fn get(&self, url: &Url) -> impl Future<Output = Result<Found, Failure>> + Send;
+    fn get(&self, url: &str) -> impl Future<Output = Result<Found, Failure>> + Send;
 }
 
 /// The backends of one configuration.
@@ -62,18 +62,18 @@ struct Backend {
 struct Failures {
     count: u32,
     /// The request that failed last.
-    last: Option<Url>,
+    last: Option<String>,
 }
 
 impl Failures {
     /// Counts one more, but for a bad answer to the same request again: that may be one client's record, and the others
     /// are not to suffer for it. Returns the count.
-    fn add(&mut self, failure: &Failure, url: &Url) -> u32 {
-        let again = self.last.as_ref() == Some(url);
+    fn add(&mut self, failure: &Failure, url: &str) -> u32 {
+        let again = self.last.as_deref() == Some(url);
         if !(again && failure.is_of_the_answer()) {
             self.count += 1;
         }
-        self.last = Some(url.clone());
+        self.last = Some(url.to_owned());
         self.count
     }
 }
@@ -132,14 +132,14 @@ impl<F: Fetch> Backends<F> {
         None
     }
 
-    async fn get(&self, url: &Url, share: Duration) -> Result<Found, Failure> {
+    async fn get(&self, url: &str, share: Duration) -> Result<Found, Failure> {
         timeout(share, self.fetch.get(url)).await.unwrap_or(Err(Failure::Late(share)))
     }
 
-    fn failed(self: &Arc<Self>, index: usize, life: u32, failure: &Failure, label: &str, url: &Url) {
+    fn failed(self: &Arc<Self>, index: usize, life: u32, failure: &Failure, label: &str, url: &str) {
         let backend = &self.backends[index];
         if let Some(held_back) = backend.errors.pass() {
-            REMOPTS_LOOKUP_FAILED.error([&label, &format_args!("{failure}: {}{held_back}", shown(url))]);
+            REMOPTS_LOOKUP_FAILED.error([&label, &format_args!("{failure}: {}{held_back}", shown_text(url))]);
         }
         if life != backend.life.load(Ordering::Relaxed) {
             return;
@@ -199,6 +199,12 @@ pub fn shown(url: &Url) -> Url {
     shown
 }
 
+/// The same, of an URL's text.
+fn shown_text(url: &str) -> String {
+    // It is made of one that could be parsed.
+    Url::parse(url).map_or_else(|error| error.to_string(), |url| shown(&url).into())
+}
+
 /// Backends that do what a script says, for the tests of this module and of the engine.
 #[cfg(test)]
 pub(crate) mod scripted {
@@ -242,9 +248,9 @@ pub(crate) mod scripted {
     }
 
     impl Fetch for Arc<Scripted> {
-        async fn get(&self, url: &Url) -> Result<Found, Failure> {
-            self.asked.lock().unwrap().push(url.to_string());
-            let mut says = (self.script.lock().unwrap())(url.as_str());
+        async fn get(&self, url: &str) -> Result<Found, Failure> {
+            self.asked.lock().unwrap().push(url.to_owned());
+            let mut says = (self.script.lock().unwrap())(url);
             loop {
                 says = match says {
                     Says::Nothing(life) => {
@@ -372,7 +378,7 @@ mod tests {
         let backends = backends(&["a"], &fetch);
         let failed = |life| {
             for _ in 0..GIVEN_UP_AFTER {
-                backends.failed(0, life, &Failure::Late(TIMEOUT), "", targets(&["a"])[0].url());
+                backends.failed(0, life, &Failure::Late(TIMEOUT), "", targets(&["a"])[0].url().as_str());
             }
             backends.all_given_up()
         };

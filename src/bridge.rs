@@ -56,6 +56,9 @@ mod ffi {
         fn configured(parked_packet_limit: i64);
         fn write_overrides(lookup: &Lookup, query: &Packet, response: &Packet);
         fn log_exception(callout: &str, what: String);
+        /// Appends bytes in one call: C++ itself would push them one by one.
+        #[namespace = "remote_opts"]
+        fn append(value: &mut Vec<u8>, bytes: &[u8]);
     }
 
     #[namespace = "remote_opts"]
@@ -251,6 +254,10 @@ fn configured(parked_packet_limit: i64) {
 
 fn write_overrides(lookup: &Lookup, query: &Packet, response: &Packet) {
     guard((), || hook::write_overrides(lookup, query, response));
+}
+
+fn append(value: &mut Vec<u8>, bytes: &[u8]) {
+    value.extend_from_slice(bytes);
 }
 
 fn log_exception(callout: &str, what: String) {

@@ -1,6 +1,5 @@
 //! The way of a packet: from a callout to the edits of its reply. Called by the shim through the bridge.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -37,7 +36,7 @@ struct Hook {
     /// `match`, parsed.
     expression: Option<UniquePtr<Expression>>,
     /// `query`, parsed.
-    query: Vec<(String, UniquePtr<Expression>)>,
+    query: Vec<(Arc<str>, UniquePtr<Expression>)>,
     /// The first backend, less a password: requests to it are the keys of the cache, which logs show.
     backend: Target,
     timeout: Duration,
@@ -95,7 +94,7 @@ fn set_up(parameters: &str) -> Result<Hook, Box<dyn std::error::Error>> {
     let expression = expression.map(|text| expression_of(MATCH, text, true)).transpose()?;
     let query = parameters.query.iter().map(|(name, text)| {
         let named = format!("{QUERY}: {name}");
-        Ok((name.clone(), expression_of(&named, text, false)?))
+        Ok((name.as_str().into(), expression_of(&named, text, false)?))
     });
     let query = query.collect::<Result<_, ParameterError>>()?;
     let Parameters {
@@ -324,14 +323,14 @@ impl Hook {
                 sub_options.push((code, bytes));
             }
         }
-        let mut values = BTreeMap::new();
+        let mut values = Vec::with_capacity(self.query.len());
         for (name, expression) in &self.query {
             let mut value = Vec::new();
             // One that cannot be evaluated has no value.
             if let Err(exception) = expression.read(query, &mut value) {
                 self.log_not_evaluated(&format!("{QUERY}: {name}"), query, &exception);
             }
-            values.insert(name.clone(), value);
+            values.push((Arc::clone(name), value));
         }
         let Some(request) = Request::new(sub_options, values) else {
             return Ok(None);
@@ -344,7 +343,7 @@ impl Hook {
             transaction: query.transaction()?,
             continues: query.message_type()? == message_type::REQUEST,
         };
-        Ok(Some(Question { key: request.url(&self.backend).as_str().into(), request, asker }))
+        Ok(Some(Question { key: request.url(&self.backend).into(), request, asker }))
     }
 
     /// The most packets that may be parked. Past its limit Kea refuses every packet, looked up or not, so that clients lose

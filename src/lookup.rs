@@ -274,7 +274,7 @@ mod tests {
         fn question(client: u8, transaction: u32) -> Question {
             let asker = Asker { client: Box::new([client]), transaction, continues: false };
             let request = request(client);
-            let key = request.url(&targets(&["a"])[0]).as_str().into();
+            let key = request.url(&targets(&["a"])[0]).into();
             Question { key, request, asker }
         }
 

@@ -230,10 +230,10 @@ fn targets(given: &mut Given, query: &BTreeMap<String, String>) -> Result<Vec<Ta
             return Err(refused(value, " (a {name} can stand in the path and the query alone)".to_owned()));
         }
         let target = Target::new(url);
-        match target.names().iter().find(|name| !query.contains_key(*name)) {
-            Some(name) => Err(refused(value, format!(" ({{{name}}} is no name in \"query\")"))),
-            None => Ok(target),
+        if let Some(name) = target.names().find(|name| !query.contains_key(*name)) {
+            return Err(refused(value, format!(" ({{{name}}} is no name in \"query\")")));
         }
+        Ok(target)
     };
     let list = match &value {
         Value::Array(list) if (1..=MAX_URLS).contains(&list.len()) => list,
