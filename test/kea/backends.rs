@@ -90,16 +90,17 @@ fn each_backend_gets_an_equal_share_of_the_time_left() {
     in_both_modes(|threads| {
         let [first, second] = [Answer::Never, Answer::Never].map(Backend::answering);
         let third = named("third");
-        let kea = setup(threads, &[&first, &second, &third], json!({"timeout": 1500})).start();
+        let kea = setup(threads, &[&first, &second, &third], json!({"timeout": 6000})).start();
         let client = kea.client().with(82, FOO_BAR);
         let sent = client.send_discover();
         let offer = client.reply("DISCOVER");
         assert_eq!(offer.chain().as_deref(), Some("third"));
         let arrived = [&first, &second, &third].map(|backend| backend.requests()[0].arrived);
         for share in [arrived[1] - arrived[0], arrived[2] - arrived[1]] {
-            assert!(share >= Duration::from_millis(400) && share < Duration::from_millis(800), "{share:?}");
+            // Two seconds each, as far as a busy machine shows it.
+            assert!(share >= Duration::from_millis(1300) && share < Duration::from_millis(2700), "{share:?}");
         }
-        assert!(offer.arrived - sent < Duration::from_millis(1500), "{:?}", offer.arrived - sent);
+        assert!(offer.arrived - sent < Duration::from_millis(6000), "{:?}", offer.arrived - sent);
     });
 }
 
@@ -108,17 +109,17 @@ fn each_backend_gets_an_equal_share_of_the_time_left() {
 fn one_deadline_is_for_all_backends() {
     in_both_modes(|threads| {
         let first = Backend::answering(failure());
-        let second = Backend::answering(answer("second").after(Duration::from_millis(700)));
-        let kea = setup(threads, &[&first, &second], json!({"timeout": 1000})).start();
+        let second = Backend::answering(answer("second").after(Duration::from_millis(2800)));
+        let kea = setup(threads, &[&first, &second], json!({"timeout": 4000})).start();
         assert_eq!(offer(&kea, 1).chain().as_deref(), Some("second"));
 
         let [first, second] = [Answer::Never, Answer::Never].map(Backend::answering);
-        let kea = setup(threads, &[&first, &second], json!({"timeout": 1000})).start();
+        let kea = setup(threads, &[&first, &second], json!({"timeout": 4000})).start();
         let client = kea.client().with(82, FOO_BAR);
         let sent = client.send_discover();
         let spent = client.reply("DISCOVER").arrived - sent;
-        assert!(spent >= Duration::from_millis(990), "{spent:?}");
-        assert!(spent < Duration::from_millis(1600), "{spent:?}");
+        assert!(spent >= Duration::from_millis(3990), "{spent:?}");
+        assert!(spent < Duration::from_millis(5500), "{spent:?}");
         assert_eq!((first.asked(), second.asked()), (1, 1));
     });
 }
@@ -193,6 +194,9 @@ fn fewer_failures_in_a_row_do_not_count() {
     });
 }
 
+/// When a backend that works is back, at the latest: the contract says two seconds, the rest is for a busy machine.
+const BACK: Duration = Duration::from_secs(4);
+
 /// One trial a second, for the request last wanted; the first success brings the backend back.
 #[test]
 fn a_backend_is_tried_once_a_second_until_it_is_back() {
@@ -206,10 +210,11 @@ fn a_backend_is_tried_once_a_second_until_it_is_back() {
         kea.logged(&["REMOPTS_BACKEND_GIVEN_UP", &first.url("/")]);
         first.wait_until_asked(6);
         let requests = first.requests();
-        for trial in [&requests[3..5], &requests[4..6]] {
-            let pause = trial[1].arrived - trial[0].arrived;
-            assert!(pause > Duration::from_millis(700), "{pause:?}");
-            assert!(pause < Duration::from_millis(1600), "{pause:?}");
+        for (number, trial) in (1..).zip(&requests[3..6]) {
+            // Since the third failure: never earlier, and up to a second and a half later on a busy machine.
+            let (after, due) = (trial.arrived - requests[2].arrived, Duration::from_secs(number));
+            assert!(after >= due, "trial {number} after {after:?}");
+            assert!(after < due + Duration::from_millis(1500), "trial {number} after {after:?}");
         }
         assert_eq!(requests[5].target, requests[2].target, "what was wanted last");
         assert_eq!(second.asked(), 3, "trials go to the failing backend alone");
@@ -222,7 +227,7 @@ fn a_backend_is_tried_once_a_second_until_it_is_back() {
         first.start();
         let line = kea.logged(&["REMOPTS_BACKEND_BACK", &first.url("/")]);
         assert!(line.starts_with("INFO"), "{line}");
-        assert!(start.elapsed() < Duration::from_millis(2500), "back after {:?}", start.elapsed());
+        assert!(start.elapsed() < BACK, "back after {:?}", start.elapsed());
         let asked = first.asked();
         assert_eq!(first.targets()[asked - 1], about(3), "what was wanted last");
         for number in 4..10 {
@@ -236,7 +241,7 @@ fn a_backend_is_tried_once_a_second_until_it_is_back() {
 /// With all backends given up a lookup is no request and no waiting.
 #[test]
 fn with_no_backend_left_lookups_fail_at_once() {
-    const TIMEOUT: Duration = Duration::from_millis(300);
+    const TIMEOUT: Duration = Duration::from_secs(2);
     in_both_modes(|threads| {
         let backend = Backend::answering(Answer::Never);
         let start = Instant::now();
@@ -246,22 +251,30 @@ fn with_no_backend_left_lookups_fail_at_once() {
             assert_eq!(offer(&kea, number).chain(), None);
         }
         kea.logged(&["REMOPTS_BACKEND_GIVEN_UP", &backend.url("/")]);
-        let latencies = (0..200).map(|number| {
-            let client = kea.client().with(82, port(number));
+        let latency = |client: Client| {
             let sent = client.send_discover();
             let offer = client.reply("DISCOVER");
             assert_eq!(offer.option(66).as_deref(), Some(&b"from the configuration"[..]));
             offer.arrived - sent
+        };
+        // In turn with clients that nothing names, and nobody looks up: what else the machine does counts for both.
+        let latencies = (0..200).map(|number| {
+            let named = kea.client().with(82, port(number));
+            (latency(named), latency(kea.client()))
         });
-        let latency = median(latencies.collect());
-        println!("{threads:?}: {latency:?} a packet");
-        assert!(latency < Duration::from_millis(5), "{latency:?}");
+        let (failing, nameless): (Vec<_>, Vec<_>) = latencies.unzip();
+        let [failing, nameless] = [failing, nameless].map(median);
+        println!("{threads:?}: {failing:?} a packet, {nameless:?} without a lookup");
+        assert!(
+            failing < nameless * 2 + Duration::from_millis(5),
+            "{failing:?}, {nameless:?} without a lookup"
+        );
         assert!(backend.asked() <= with_trials(3, start), "{} requests", backend.asked());
 
         let start = Instant::now();
         backend.answer(answer("back"));
         kea.logged(&["REMOPTS_BACKEND_BACK", &backend.url("/")]);
-        assert!(start.elapsed() < Duration::from_millis(2500), "back after {:?}", start.elapsed());
+        assert!(start.elapsed() < BACK, "back after {:?}", start.elapsed());
         assert_eq!(offer(&kea, 1).chain().as_deref(), Some("back"));
     });
 }
@@ -310,6 +323,7 @@ fn chain_of(exchange: &Exchange) -> Option<String> {
 
 #[test]
 fn a_backend_killed_under_load_is_replaced_and_taken_back() {
+    let _turn = load::turn();
     in_both_modes(|threads| {
         let mut first = named("first");
         let second = named("second");
@@ -321,6 +335,8 @@ fn a_backend_killed_under_load_is_replaced_and_taken_back() {
             |number| kea.client().with(82, port(number)),
             |load| {
                 load.wait_for_more(200);
+                // It takes some time to be killed.
+                moments.push(Instant::now());
                 first.stop();
                 moments.push(Instant::now());
                 kea.logged(&["REMOPTS_BACKEND_GIVEN_UP", &first.url("/")]);
@@ -332,11 +348,11 @@ fn a_backend_killed_under_load_is_replaced_and_taken_back() {
                 load.wait_for_more(200);
             },
         );
-        let [killed, restarted, back] = moments[..] else { unreachable!() };
+        let [alive, killed, restarted, back] = moments[..] else { unreachable!() };
         for exchange in &exchanges {
             let chain = chain_of(exchange).expect("an answer for every exchange");
             // What was under way at such a moment may have been answered by either.
-            if exchange.begun > back || exchange.ack.arrived < killed {
+            if exchange.begun > back || exchange.ack.arrived < alive {
                 assert_eq!(chain, "first");
             } else if exchange.begun > killed && exchange.ack.arrived < restarted {
                 assert_eq!(chain, "second");
@@ -353,8 +369,12 @@ fn both_killed(threads: Threads, parameters: Value, away: impl Fn(&Kea, &Load)) 
     let [mut first, mut second] = ["somestring", "somestring"].map(named);
     let kea = setup(threads, &[&first, &second], parameters).start();
     let mut moments = Vec::new();
-    // A port is asked about again and again.
-    let client = |number| kea.client().with(82, port(number % 20));
+    // A port is asked about again and again, and each has had an answer before the backends are killed.
+    const PORTS: u32 = 20;
+    for number in 0..PORTS {
+        assert_eq!(offer(&kea, number).chain().as_deref(), Some("somestring"));
+    }
+    let client = |number| kea.client().with(82, port(number % PORTS));
     let exchanges = load::during(&kea, rate(), client, |load| {
         load.wait_for_more(100);
         first.stop();
@@ -399,6 +419,7 @@ fn assert_all(exchanges: &[Exchange], chain: Option<&str>) {
 
 #[test]
 fn with_both_backends_killed_replies_go_on_without_overrides() {
+    let _turn = load::turn();
     in_both_modes(|threads| {
         let [away, back, _] = both_killed(threads, slow(), |_, load| load.wait_for_more(200));
         assert_all(&away, None);
@@ -408,6 +429,7 @@ fn with_both_backends_killed_replies_go_on_without_overrides() {
 
 #[test]
 fn with_both_backends_killed_stale_answers_serve_where_they_are_allowed() {
+    let _turn = load::turn();
     in_both_modes(|threads| {
         let mut parameters = slow();
         parameters["stale-if-error"] = json!(600);
@@ -423,6 +445,7 @@ fn with_both_backends_killed_stale_answers_serve_where_they_are_allowed() {
 
 #[test]
 fn with_both_backends_killed_and_on_error_drop_nobody_is_served_until_they_are_back() {
+    let _turn = load::turn();
     in_both_modes(|threads| {
         let mut parameters = slow();
         parameters["on-error"] = json!("drop");
@@ -496,7 +519,8 @@ fn nothing_for_this_client_can_be_stale_too() {
 #[test]
 fn a_stale_answer_serves_no_longer_than_allowed() {
     in_both_modes(|threads| {
-        let backend = Backend::answering(answer("old").cache_control("max-age=0, stale-if-error=1"));
+        const ALLOWED: Duration = Duration::from_secs(3);
+        let backend = Backend::answering(answer("old").cache_control("max-age=0, stale-if-error=3"));
         let kea = setup(threads, &[&backend], json!({})).start();
         let start = Instant::now();
         kea.client().with(82, FOO_BAR).exchange();
@@ -508,12 +532,12 @@ fn a_stale_answer_serves_no_longer_than_allowed() {
             let sent = client.send_discover();
             match client.reply("DISCOVER").chain() {
                 Some(_) => last_stale = sent,
-                None => assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed()),
+                None => assert!(start.elapsed() > ALLOWED, "{:?}", start.elapsed()),
             }
             last_stale != sent
         });
         assert!(last_stale > start, "never stale");
-        assert!(last_stale - answered < Duration::from_secs(2), "stale after {:?}", last_stale - answered);
+        assert!(last_stale - answered < ALLOWED, "stale after {:?}", last_stale - answered);
     });
 }
 

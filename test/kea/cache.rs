@@ -108,7 +108,8 @@ fn directives_may_come_in_several_headers() {
     });
 }
 
-/// Has clients ask until there is a second request, and looks how long after the first that was.
+/// Has clients ask until there is a second request, and looks how long after the first that was: as soon as one asks past
+/// the answer's life, and up to three seconds later on a busy machine.
 #[track_caller]
 fn assert_asked_again_after(kea: &Kea, backend: &Backend, life: Duration) {
     wait_until("a second request", || {
@@ -118,7 +119,7 @@ fn assert_asked_again_after(kea: &Kea, backend: &Backend, life: Duration) {
     let requests = backend.requests();
     let age = requests[1].arrived - requests[0].arrived;
     assert!(age >= life, "asked again after {age:?}");
-    assert!(age < life + Duration::from_secs(1), "asked again after {age:?}");
+    assert!(age < life + Duration::from_secs(3), "asked again after {age:?}");
 }
 
 #[test]

@@ -141,7 +141,8 @@ fn an_exchange_lasts_ten_seconds_at_most() {
         let requests = backend.requests();
         let age = requests[1].arrived - requests[0].arrived;
         assert!(age >= Duration::from_secs(10), "asked again after {age:?}");
-        assert!(age < Duration::from_secs(12), "asked again after {age:?}");
+        // As soon as the client asks then; the rest is for a busy machine.
+        assert!(age < Duration::from_secs(14), "asked again after {age:?}");
     });
 }
 
@@ -176,21 +177,26 @@ fn an_offer_whose_lookup_failed_leaves_the_ack_a_lookup_of_its_own() {
     });
 }
 
-/// From a client that does not wait long for its OFFER: Kea hands on one, or two, of the later ones, as it sees fit.
+/// From a client that does not wait long for its OFFER.
 #[test]
 fn a_discover_three_times_at_once_is_one_request() {
     in_both_modes(|threads| {
         for cache_control in ["no-store", "max-age=600"] {
             let backend = counting(cache_control);
             backend.hold();
-            let kea = setup(threads, &backend, json!({"timeout": 10_000})).start();
+            let setup = setup(threads, &backend, json!({"timeout": 10_000}));
+            let kea = setup.debug(HOOK_LOGGER).start();
             let client = kea.client().with(82, FOO_BAR);
             client.send_discover();
             backend.wait_until_open(1);
             client.send_discover_again();
+            // With threads, Kea keeps but the last of the packets that come while it is at another one of the same
+            // client: for a while before that is parked, and all the time where it waits.
+            if kea::parks() {
+                kea.logged(&["REMOPTS_JOINED", &client.tid()]);
+            }
             client.send_discover_again();
             backend.release();
-            // With threads, a Kea that waits keeps but the last of the packets that come while it does.
             let replies = if kea::parks() || threads == Threads::One { 3 } else { 2 };
             for _ in 0..replies {
                 assert_eq!(client.reply("DISCOVER").chain().as_deref(), Some("answer 1"));

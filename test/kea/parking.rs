@@ -12,9 +12,11 @@ use crate::support::kea::{self, Kea, Setup, Threads};
 use crate::support::wait_until;
 use crate::{FOO_BAR, about, discover_all, in_both_modes, median, port};
 
-/// A server that looks up clients of the user class "test", and lets that many wait.
+/// A server that looks up clients of the user class "test", and lets that many wait. An answer is kept for longer than
+/// a test takes.
 fn start(threads: Threads, backend: &Backend) -> Kea {
-    let parameters = json!({"url": backend.url("/"), "timeout": 60_000, "user-class": "test"});
+    let parameters =
+        json!({"url": backend.url("/"), "timeout": 60_000, "cache-ttl": 600, "user-class": "test"});
     Setup::new(threads).set("parked-packet-limit", json!(1000)).hook(parameters).start()
 }
 
@@ -32,22 +34,24 @@ fn at_once(threads: Threads) -> u32 {
     }
 }
 
-/// How long a client that the filter refuses waits for its OFFER, as a rule.
-fn latency_of_a_refused_client(kea: &Kea) -> Duration {
-    let latencies = (0..50).map(|_| {
+/// How long a client that the filter refuses waits for its OFFER, as a rule: from each of two servers, in turn, so that
+/// both have the same share of what else the machine does.
+fn latencies_of_refused_clients(servers: [&Kea; 2]) -> [Duration; 2] {
+    let latency = |kea: &Kea| {
         let client = kea.client().with(82, FOO_BAR).with(77, "other");
         let sent = client.send_discover();
         client.reply("DISCOVER").arrived - sent
-    });
-    median(latencies.collect())
+    };
+    let pairs = (0..50).map(|_| servers.map(latency)).collect::<Vec<_>>();
+    [0, 1].map(|server| median(pairs.iter().map(|pair| pair[server]).collect()))
 }
 
 #[test]
 fn clients_that_ask_at_once_have_their_own_offers_in_the_time_of_one() {
-    const BACKEND: Duration = Duration::from_millis(1000);
+    const BACKEND: Duration = Duration::from_millis(2000);
     // The contract says 200 ms more than the backend takes; the rest is for a busy machine. A second round of lookups
     // takes longer.
-    const ALL: Duration = Duration::from_millis(1900);
+    const ALL: Duration = Duration::from_millis(3800);
     in_both_modes(|threads| {
         let backend = Backend::scripted(|request| echo(request).after(BACKEND));
         let kea = start(threads, &backend);
@@ -75,16 +79,15 @@ fn a_refused_client_is_answered_at_once_while_others_are_looked_up() {
         }
         let backend = Backend::echo();
         backend.hold();
-        let kea = start(threads, &backend);
-        let idle = latency_of_a_refused_client(&kea);
+        let [kea, without] = [(); 2].map(|()| start(threads, &backend));
         // One thread is left to a Kea that waits.
         let number = if kea::parks() { at_once(threads) } else { at_once(threads) - 1 };
         let clients = clients(&kea, number);
         discover_all(&clients, &backend);
 
-        let meanwhile = latency_of_a_refused_client(&kea);
+        let [meanwhile, idle] = latencies_of_refused_clients([&kea, &without]);
         println!("{threads:?}: refused in {meanwhile:?}, {idle:?} without the others");
-        assert!(meanwhile < Duration::from_millis(20), "{meanwhile:?}");
+        assert!(meanwhile < idle + Duration::from_millis(20), "{meanwhile:?}, {idle:?} without the others");
         // Full speed, as far as a busy machine shows it.
         assert!(
             meanwhile < idle * 4 + Duration::from_millis(3),
@@ -136,7 +139,7 @@ fn a_packet_goes_on_as_soon_as_its_answer_is_there() {
             offer.arrived - sent
         });
         let latency = median(latencies.collect());
-        assert!(latency < Duration::from_millis(100), "{latency:?}");
+        assert!(latency < Duration::from_millis(250), "{latency:?}");
         kea.stop().assert_clean();
     });
 }
@@ -167,7 +170,9 @@ fn request_and_inform_wait_for_their_answer_too() {
 #[test]
 fn a_backend_that_never_answers_costs_one_timeout() {
     // Longer than a busy machine takes to send them all: the first three that fail give the backend up.
-    const TIMEOUT: Duration = Duration::from_secs(3);
+    const TIMEOUT: Duration = Duration::from_secs(6);
+    // Less than a second timeout would add.
+    const SLACK: Duration = Duration::from_secs(2);
     in_both_modes(|threads| {
         let backend = Backend::answering(Answer::Never);
         let parameters = json!({"url": backend.url("/"), "timeout": TIMEOUT.as_millis()});
@@ -178,7 +183,7 @@ fn a_backend_that_never_answers_costs_one_timeout() {
             let offer = client.reply("DISCOVER");
             assert_eq!(offer.chain(), None);
             let spent = offer.arrived - sent;
-            assert!(spent >= TIMEOUT && spent < TIMEOUT + Duration::from_millis(600), "{spent:?}");
+            assert!(spent >= TIMEOUT && spent < TIMEOUT + SLACK, "{spent:?}");
         }
         wait_until("all failures", || kea.statistic("remote-opts-failed") == Some(clients.len() as i64));
         assert!(kea.stop().status.success());

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::dhcp::{Client, Relay};
-use super::{PATIENCE, library};
+use super::{PATIENCE, library, wait_until_within};
 
 /// The name of the hook's logger.
 pub const HOOK_LOGGER: &str = "kea-dhcp4.remote-opts-hooks";
@@ -52,6 +52,9 @@ pub struct Setup {
     libraries: Vec<(PathBuf, Value)>,
     loggers: Vec<Value>,
     environment: Vec<(String, String)>,
+    /// A program that runs Kea, with its arguments.
+    runner: Vec<String>,
+    quiet: bool,
 }
 
 impl Setup {
@@ -71,12 +74,23 @@ impl Setup {
             }],
         });
         let Value::Object(dhcp4) = dhcp4 else { unreachable!() };
-        let setup = Setup { dhcp4, libraries: Vec::new(), loggers: Vec::new(), environment: Vec::new() };
+        let setup = Setup {
+            dhcp4,
+            libraries: Vec::new(),
+            loggers: Vec::new(),
+            environment: Vec::new(),
+            runner: Vec::new(),
+            quiet: false,
+        };
         setup.logger("kea-dhcp4", "INFO")
     }
 
-    /// Adds the hook library, with these parameters.
-    pub fn hook(self, parameters: Value) -> Setup {
+    /// Adds the hook library, with these parameters. In tests that do not say how much time a lookup has, it has more than
+    /// it takes on a busy machine.
+    pub fn hook(self, mut parameters: Value) -> Setup {
+        if cfg!(test) && !parameters["url"].is_null() && parameters["timeout"].is_null() {
+            parameters["timeout"] = json!(10_000);
+        }
         self.library(&library::path(), parameters)
     }
 
@@ -113,6 +127,18 @@ impl Setup {
     /// Logs all that the logger of this name has to say.
     pub fn debug(self, logger: &str) -> Setup {
         self.logger(logger, "DEBUG")
+    }
+
+    /// Logs what is WARN and above alone.
+    pub fn quiet(mut self) -> Setup {
+        self.quiet = true;
+        self.logger("kea-dhcp4", "WARN")
+    }
+
+    /// Has another program run Kea.
+    pub fn under(mut self, runner: &[&str]) -> Setup {
+        self.runner = runner.iter().map(|&word| word.to_owned()).collect();
+        self
     }
 
     /// Sets a variable in Kea's environment.
@@ -156,12 +182,16 @@ impl Setup {
     fn launch(&self) -> Result<Launch> {
         for _ in 0..20 {
             let kea = self.spawn()?;
+            if self.quiet {
+                // It does not say when it is ready, but takes no command before.
+                wait_until_within(2 * PATIENCE, || kea.command("version-get").is_ok() || kea.log.has_ended());
+            }
             let outcome = kea.log.wait(|lines, ended| {
                 let said = |id| lines.iter().any(|line| line.contains(id));
                 // Another process took the port between our look and Kea's.
                 if said("DHCPSRV_OPEN_SOCKET_FAIL") {
                     Some(Outcome::PortTaken)
-                } else if said(" DHCP4_STARTED ") {
+                } else if said(" DHCP4_STARTED ") || (self.quiet && !ended) {
                     Some(Outcome::Started)
                 } else {
                     ended.then_some(Outcome::Ended)
@@ -192,7 +222,12 @@ impl Setup {
         // setpriv: should this process die without cleaning up, the kernel ends Kea. It does so when the thread
         // that started Kea ends, too: that thread has to outlive the `Kea`.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).arg("-c").arg(configuration);
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(&self.runner)
+            .arg(program)
+            .arg("-c")
+            .arg(configuration);
         command.args(["-p", &port.to_string(), "-P", &relay.port().to_string()]);
         for variable in ["KEA_PIDFILE_DIR", "KEA_CONTROL_SOCKET_DIR", "KEA_DHCP_DATA_DIR", "KEA_LOG_FILE_DIR"]
         {
@@ -446,6 +481,11 @@ impl Log {
             shared.0.lock().unwrap().open -= 1;
             shared.1.notify_all();
         });
+    }
+
+    /// Whether nothing more can come.
+    fn has_ended(&self) -> bool {
+        self.shared.0.lock().unwrap().open == 0
     }
 
     /// Waits until `look`, given the lines so far and whether these are all, finds what it is for.

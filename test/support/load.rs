@@ -1,7 +1,9 @@
-//! Clients that come at a fixed rate, whether the earlier ones have been served or not.
+//! Clients that come at a fixed rate, whether the earlier ones have been served or not, as far as a busy machine serves them
+//! at all.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,20 +26,30 @@ pub struct Exchange {
 /// What the scope of [`during`] knows of the load.
 #[derive(Default)]
 pub struct Load {
-    finished: AtomicUsize,
+    /// When those exchanges were begun that have got their ACK.
+    finished: Mutex<Vec<Instant>>,
     stopped: AtomicBool,
 }
 
 impl Load {
-    /// Waits until that many more exchanges have got their ACK.
+    /// Waits until that many exchanges, begun from now on, have got their ACK.
     #[track_caller]
     pub fn wait_for_more(&self, more: usize) {
-        let goal = self.finished.load(Ordering::SeqCst) + more;
-        wait_until("exchanges under load", || self.finished.load(Ordering::SeqCst) >= goal);
+        let now = Instant::now();
+        let finished = || self.finished.lock().unwrap().iter().filter(|begun| **begun > now).count();
+        wait_until("exchanges under load", || finished() >= more);
     }
 }
 
-/// Has clients, made from their numbers, begin an exchange each, `rate` of them a second, as long as `scope` runs.
+/// Taken by each test that makes load, for its whole time: two of them at once would be more than a small machine serves.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A test that failed has ended all the same.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has clients, made from their numbers, begin an exchange each, `rate` of them a second, as long as `scope` runs; but none
+/// while as many as come in a second wait: their retransmissions would leave a busy machine no time to serve anyone.
 /// Every one is served in the end, or it panics: lost packets are sent again, as clients do.
 pub fn during(
     kea: &Kea,
@@ -84,11 +96,11 @@ impl Running {
 fn drive(kea: &Kea, rate: u32, client: impl Fn(u32) -> Client, load: &Load) -> Vec<Exchange> {
     const TICK: Duration = Duration::from_millis(50);
     let interval = Duration::from_secs(1) / rate;
-    let start = Instant::now();
+    let mut next = Instant::now();
     let mut begun = 0;
     let mut running: HashMap<u32, Running> = HashMap::new();
     let mut finished = Vec::new();
-    let mut next_tick = start + TICK;
+    let mut next_tick = next + TICK;
     let mut end = None;
     loop {
         let now = Instant::now();
@@ -96,11 +108,14 @@ fn drive(kea: &Kea, rate: u32, client: impl Fn(u32) -> Client, load: &Load) -> V
             end = Some(now + PATIENCE);
         }
         if end.is_none() {
-            while start + interval * begun <= now {
-                let client = client(begun);
-                let sent = client.send_discover();
-                running.insert(client.xid(), Running { client, begun: sent, sent, offer: None });
-                begun += 1;
+            while next <= now {
+                next += interval;
+                if running.len() < rate as usize {
+                    let client = client(begun);
+                    let sent = client.send_discover();
+                    running.insert(client.xid(), Running { client, begun: sent, sent, offer: None });
+                    begun += 1;
+                }
             }
         } else if running.is_empty() {
             return finished;
@@ -112,7 +127,7 @@ fn drive(kea: &Kea, rate: u32, client: impl Fn(u32) -> Client, load: &Load) -> V
             running.values_mut().filter(overdue).for_each(Running::send_again);
         }
 
-        let wake = if end.is_none() { next_tick.min(start + interval * begun) } else { next_tick };
+        let wake = if end.is_none() { next_tick.min(next) } else { next_tick };
         let patience = wake.saturating_duration_since(Instant::now());
         let Some(reply) = kea.relay().receive(|xid| running.contains_key(&xid), patience) else { continue };
         let xid = reply.xid();
@@ -123,14 +138,16 @@ fn drive(kea: &Kea, rate: u32, client: impl Fn(u32) -> Client, load: &Load) -> V
                 one.send_again();
             }
             (MessageType::Ack, Some(offer)) => {
+                load.finished.lock().unwrap().push(one.begun);
                 finished.push(Exchange { begun: one.begun, offer, ack: reply });
                 running.remove(&xid);
-                load.finished.fetch_add(1, Ordering::SeqCst);
             }
             // The reply to a query that was sent twice.
             (MessageType::Offer, offer) => one.offer = offer,
             // A reload has forgotten the offer, and another client got the address: it begins again.
             (MessageType::Nak, _) => one.send_again(),
+            // What it asked for before that: it has begun again.
+            (MessageType::Ack, None) => {}
             (kind, _) => panic!("{kind:?} under load"),
         }
     }

@@ -20,20 +20,28 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far more than anything takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for what no event tells of.
 #[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(wait_until_within(PATIENCE, condition), "{what}: not in {PATIENCE:?}");
+}
+
+/// Waits for what may never be; whether it came to be.
+pub fn wait_until_within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + patience;
     while !condition() {
-        assert!(Instant::now() < end, "{what}: not in {PATIENCE:?}");
+        if Instant::now() >= end {
+            return false;
+        }
         thread::sleep(Duration::from_millis(5));
     }
+    true
 }
 
 /// Where a server program is: its folder is not always in an ordinary user's PATH. `package` is Debian's.
-fn program(name: &str, package: &str) -> anyhow::Result<std::path::PathBuf> {
+pub fn program(name: &str, package: &str) -> anyhow::Result<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/local/sbin"].map(Into::into))

@@ -1,0 +1,164 @@
+//! The load: perfdhcp of Debian's kea-admin, as a relay agent with clients that come at a fixed rate.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::results::Times;
+use crate::support::program;
+
+/// Clients that come at a fixed rate. Each has a MAC address of its own, taken at random from as many as there are leases.
+#[derive(Clone, Copy)]
+pub struct Load {
+    /// Exchanges begun in a second.
+    pub rate: f64,
+    /// How long they come.
+    pub period: Duration,
+    /// How long the last ones are waited for, after that.
+    pub patience: Duration,
+    /// DISCOVER and OFFER alone, and no REQUEST.
+    pub discover_only: bool,
+}
+
+/// What became of the clients.
+#[derive(Default)]
+pub struct Outcome {
+    /// DISCOVERs sent.
+    pub sent: usize,
+    /// Clients that got all they wanted: an ACK, or an OFFER if they ask for no more.
+    pub served: usize,
+    /// DISCOVERs sent in a second.
+    pub rate: f64,
+    /// From a DISCOVER to its OFFER.
+    pub offers: Vec<Duration>,
+    /// From a REQUEST to its ACK.
+    pub acks: Vec<Duration>,
+}
+
+impl Outcome {
+    /// Whether at most one client of a hundred was not served.
+    pub fn is_sustained(&self) -> bool {
+        self.sent > 0 && self.served * 100 >= self.sent * 99
+    }
+}
+
+/// So many MAC addresses: with any number of clients that a benchmark has, nearly every one is new.
+const ADDRESSES: &str = "16000000";
+
+impl Load {
+    /// Puts the load on a server; `relay` is the port to which that sends its replies.
+    pub fn run(&self, server: SocketAddr, relay: u16) -> Result<Outcome> {
+        let mut command = Command::new(program("perfdhcp", "kea-admin")?);
+        command.args(["-4", "-l", "127.0.0.1", "-L", &relay.to_string(), "-N", &server.port().to_string()]);
+        command.args(["-r", &format!("{:.0}", self.rate.max(1.0)), "-R", ADDRESSES, "-x", "t"]);
+        let clients = (self.rate * self.period.as_secs_f64()).max(1.0);
+        command.args(["-n", &format!("{clients:.0}")]);
+        command.args(["-W", &self.patience.as_micros().to_string()]);
+        if self.discover_only {
+            command.arg("-i");
+        }
+        let output = command.arg(server.ip().to_string()).output().context("perfdhcp")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        // 3: some exchanges were not completed, which is what is to be counted.
+        if !matches!(output.status.code(), Some(0 | 3)) {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let error = errors.lines().chain(text.lines()).find(|line| line.starts_with("ERROR"));
+            bail!("perfdhcp ended with {}: {}", output.status, error.unwrap_or("no reason given"));
+        }
+        let mut outcome = read(&text)?;
+        if self.discover_only {
+            outcome.served = outcome.offers.len();
+        }
+        Ok(outcome)
+    }
+}
+
+/// Reads what perfdhcp prints in the end: for DISCOVER and OFFER, then for REQUEST and ACK, the numbers of packets, and, with
+/// `-x t`, when each that was answered was sent and received.
+fn read(text: &str) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut is_ack = false;
+    // When the first and the last DISCOVER were sent that got an OFFER.
+    let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
+    for line in text.lines() {
+        if line.starts_with("***") {
+            is_ack = line.contains("REQUEST-ACK");
+        } else if let Some(number) = line.strip_prefix("sent packets: ") {
+            if !is_ack {
+                outcome.sent = number.trim().parse().with_context(|| line.to_owned())?;
+            }
+        } else if let Some(times) = line.strip_prefix("sent / received: ") {
+            let (sent, received) = times.split_once(" / ").with_context(|| line.to_owned())?;
+            let (sent, received) = (sent.trim().parse::<f64>()?, received.trim().parse::<f64>()?);
+            let took = Duration::from_secs_f64((received - sent).max(0.0));
+            if is_ack {
+                outcome.acks.push(took);
+            } else {
+                outcome.offers.push(took);
+                (first, last) = (first.min(sent), last.max(sent));
+            }
+        }
+    }
+    ensure!(outcome.sent > 0, "perfdhcp does not say how many packets it sent:\n{text}");
+    outcome.served = outcome.acks.len();
+    outcome.rate = if last > first { outcome.offers.len() as f64 / (last - first) } else { 0.0 };
+    Ok(outcome)
+}
+
+/// Percentiles, in milliseconds.
+pub fn times(mut took: Vec<Duration>) -> Times {
+    took.sort_unstable();
+    let at = |part: f64| {
+        let index = (took.len() as f64 * part) as usize;
+        let found = took.get(index.min(took.len().saturating_sub(1)));
+        found.map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+    };
+    Times { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
+}
+
+/// The highest rate that is sustained, to about one part in a hundred, looked for from `guess` on in steps of `step`
+/// (a factor): up or down to where it changes, then by halves. `run` is given a rate.
+pub fn search(guess: f64, step: f64, mut run: impl FnMut(f64) -> Result<Outcome>) -> Result<f64> {
+    const NARROW: f64 = 1.02;
+    /// Below it nothing is looked for.
+    const LOWEST: f64 = 1.0;
+    let mut sustained = |rate: f64| -> Result<Option<f64>> {
+        let outcome = run(rate)?;
+        Ok(outcome.is_sustained().then_some(outcome.rate))
+    };
+    let (mut low, mut high) = (guess, guess);
+    let mut best;
+    match sustained(guess)? {
+        Some(rate) => {
+            best = rate;
+            loop {
+                high *= step;
+                match sustained(high)? {
+                    Some(rate) if rate > best => (low, best) = (high, rate),
+                    _ => break,
+                }
+            }
+        }
+        None => loop {
+            low /= step;
+            if low < LOWEST {
+                return Ok(0.0);
+            }
+            if let Some(rate) = sustained(low)? {
+                best = rate;
+                break;
+            }
+            high = low;
+        },
+    }
+    while high / low > NARROW && high - low > 1.0 {
+        let middle = (low * high).sqrt();
+        match sustained(middle)? {
+            Some(rate) => (low, best) = (middle, best.max(rate)),
+            None => high = middle,
+        }
+    }
+    Ok(best)
+}

@@ -1,0 +1,597 @@
+//! `make bench`: what the hook costs Kea. Every figure stands beside the same Kea without a hook, measured in the same run,
+//! the two taken in turn. A real kea-dhcp4, perfdhcp as the load, and a backend with a delay, all on this machine and on
+//! loopback.
+//!
+//!     bench run --json FILE        measures, shows tables, and keeps everything in FILE
+//!     bench report FILE...         puts tables and plots of such files into README.md and docs/benchmark
+#![deny(unsafe_code)]
+
+mod backend;
+mod load;
+mod results;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::io::{IsTerminal, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::{Value, json};
+
+use backend::Backend;
+use load::{Load, Outcome, search, times};
+use results::{Case, Cost, Latency, Machine, Memory, Rates, Replies, Results, median};
+use support::kea::{self, Kea, Setup, Threads};
+use support::wait_until_within;
+
+#[derive(Parser)]
+#[command(about = "Measures what the hook costs Kea")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Measures with the Kea of this machine
+    Run {
+        /// The ratios alone, one round of them
+        #[arg(long)]
+        quick: bool,
+        /// How often each rate is looked for
+        #[arg(long)]
+        rounds: Option<usize>,
+        /// How long each rate is tried, in seconds
+        #[arg(long)]
+        seconds: Option<f64>,
+        /// Only the cases whose name has this in it
+        #[arg(long)]
+        only: Option<String>,
+        /// File for everything that was found
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Puts one load on Kea, for a profiler to look at
+    Load {
+        /// The first case whose name has this in it; "alone": no hook
+        case: String,
+        /// Exchanges a second
+        rate: f64,
+        /// How long
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+    },
+    /// Counts Kea's instructions for a packet
+    Instructions {
+        /// The first case whose name has this in it; "alone": no hook
+        case: String,
+    },
+    /// Makes the tables and plots of README.md
+    Report {
+        /// What `run` has kept
+        #[arg(required = true)]
+        json: Vec<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Action::Run { quick, rounds, seconds, only, json } => {
+            let bench = Bench {
+                rounds: rounds.unwrap_or(if quick { 1 } else { 3 }).max(1),
+                period: Duration::from_secs_f64(seconds.unwrap_or(if quick { 1.5 } else { 3.0 }).max(0.5)),
+                quick,
+                only,
+                start: Instant::now(),
+            };
+            run(&bench, json.as_deref())
+        }
+        Action::Load { case, rate, seconds } => load(&case, rate, Duration::from_secs_f64(seconds)),
+        Action::Instructions { case } => instructions(&case),
+        Action::Report { json } => report(&json),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Bench {
+    rounds: usize,
+    period: Duration,
+    quick: bool,
+    only: Option<String>,
+    start: Instant,
+}
+
+/// What Kea is asked to do.
+#[derive(Clone)]
+struct Scenario {
+    name: String,
+    /// Kea's packet threads.
+    threads: usize,
+    backend: Asked,
+    /// The hook's parameters beside `url`; `None`: no hook.
+    parameters: Option<Value>,
+}
+
+/// The backend of a scenario.
+#[derive(Clone, Copy)]
+enum Asked {
+    After(Duration),
+    Down,
+}
+
+/// As many threads as cores: Kea's own default.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(2, usize::from)
+}
+
+fn scenario(name: &str, backend: Asked, parameters: Value) -> Scenario {
+    Scenario { name: name.to_owned(), threads: threads(), backend, parameters: Some(parameters) }
+}
+
+fn alone(threads: usize) -> Scenario {
+    let backend = Asked::After(Duration::ZERO);
+    Scenario { name: "Kea alone".to_owned(), threads, backend, parameters: None }
+}
+
+/// The MAC address names the client: with as many clients as perfdhcp has, every one is new.
+fn every_client() -> Value {
+    json!({ "query": { "mac": "hexstring(pkt4.mac, ':')" } })
+}
+
+fn refused() -> Scenario {
+    scenario("refused by the filter", Asked::After(Duration::ZERO), json!({ "user-class": "iPXE" }))
+}
+
+/// One of 256 answers for each client, all of which are kept after a second.
+fn cached() -> Scenario {
+    let query = json!({ "port": "hexstring(substring(pkt4.mac, 5, 1), '')" });
+    scenario("answers cached", Asked::After(Duration::ZERO), json!({ "query": query, "cache-ttl": 3600 }))
+}
+
+fn every_client_new(milliseconds: u64) -> Scenario {
+    let delay = Duration::from_millis(milliseconds);
+    scenario(&format!("every client new, backend {milliseconds} ms"), Asked::After(delay), every_client())
+}
+
+fn scenarios(bench: &Bench) -> Vec<Scenario> {
+    let mut all = vec![refused(), cached(), scenario("all backends down", Asked::Down, every_client())];
+    all.extend([0, 10, 100, 500].map(every_client_new));
+    if bench.quick {
+        all.retain(|one| !one.name.ends_with(" 10 ms"));
+    }
+    if !kea::parks() {
+        // A Kea that cannot park waits: in so many threads.
+        let numbers = if bench.quick { &[16][..] } else { &[1, 4, 16, 64] };
+        all.extend(numbers.iter().map(|&threads| Scenario { threads, ..every_client_new(100) }));
+    }
+    if let Some(only) = &bench.only {
+        all.retain(|one| one.name.contains(only.as_str()));
+    }
+    all
+}
+
+/// A server with all that it needs; stopped when dropped.
+struct Running {
+    kea: Kea,
+    server: SocketAddr,
+    relay: u16,
+    backend: Option<Backend>,
+    /// How long the backend takes.
+    delay: Duration,
+}
+
+/// The server of a scenario, whose configuration `change` may change.
+fn start_with(scenario: &Scenario, change: impl FnOnce(Setup) -> Setup) -> Result<Running> {
+    let (backend, url, delay) = match scenario.backend {
+        Asked::After(delay) => {
+            let backend = Backend::start(delay)?;
+            let url = backend.url();
+            (Some(backend), url, delay)
+        }
+        // A port at which nobody listens.
+        Asked::Down => {
+            let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+            (None, format!("http://{free}/"), Duration::ZERO)
+        }
+    };
+    let mut setup = Setup::new(Threads::Four)
+        .quiet()
+        .set(
+            "multi-threading",
+            json!({ "enable-multi-threading": true, "thread-pool-size": scenario.threads }),
+        )
+        // Room for rate × latency.
+        .set("parked-packet-limit", json!(20_000))
+        .set(
+            "subnet4",
+            json!([{
+                "id": 1,
+                "subnet": "10.0.0.0/8",
+                "pools": [{ "pool": "10.1.0.0-10.250.255.255" }],
+                "relay": { "ip-addresses": ["127.0.0.1"] },
+            }]),
+        );
+    if let Some(mut parameters) = scenario.parameters.clone() {
+        parameters["url"] = url.into();
+        if parameters.get("max-in-flight").is_none() {
+            parameters["max-in-flight"] = json!(10_000);
+        }
+        setup = setup.hook(parameters);
+    }
+    let mut kea = change(setup).try_start()?;
+    let (server, relay) = kea.hand_over_relay();
+    Ok(Running { kea, server, relay: relay.port(), backend, delay })
+}
+
+fn start(scenario: &Scenario) -> Result<Running> {
+    start_with(scenario, |setup| setup)
+}
+
+impl Running {
+    /// Clients at this rate, for this long.
+    fn load(&self, rate: f64, period: Duration) -> Result<Outcome> {
+        let patience = self.delay * 2 + Duration::from_millis(300);
+        Load { rate, period, patience, discover_only: false }.run(self.server, self.relay)
+    }
+
+    /// Clients that ask for no address, that many of them.
+    fn discover(&self, rate: f64, number: usize) -> Result<Outcome> {
+        let period = Duration::from_secs_f64(number as f64 / rate);
+        let patience = Duration::from_millis(300);
+        Load { rate, period, patience, discover_only: true }.run(self.server, self.relay)
+    }
+
+    /// Memory of kea-dhcp4 that is in use, in MiB.
+    fn memory(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.kea.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse().context(line.to_owned())?;
+        Ok(kib / 1024.0)
+    }
+}
+
+impl Bench {
+    /// Shows how far it is.
+    fn say(&self, text: &str, done: bool) {
+        let mut output = std::io::stderr();
+        let elapsed = self.start.elapsed().as_secs();
+        let line = format!("{:3}:{:02}  {text}", elapsed / 60, elapsed % 60);
+        // A line that is written over and over, where there is a terminal; else one for each thing done.
+        let _ = match (output.is_terminal(), done) {
+            (true, true) => writeln!(output, "\r\x1b[K{line}"),
+            (true, false) => write!(output, "\r\x1b[K{line}").and_then(|()| output.flush()),
+            (false, true) => writeln!(output, "{line}"),
+            (false, false) => Ok(()),
+        };
+    }
+
+    /// The highest rate that a server sustains.
+    fn rate(&self, scenario: &Scenario, guess: Option<f64>, round: usize) -> Result<f64> {
+        let named = format!(
+            "round {} of {}  {:34} {:2} threads",
+            round + 1,
+            self.rounds,
+            scenario.name,
+            scenario.threads
+        );
+        let running = start(scenario)?;
+        // Fills what is to be filled, and has what is down noticed.
+        running.load(guess.unwrap_or(1000.0).clamp(5.0, 1000.0) * 0.5, Duration::from_secs(1))?;
+        // From the last round's on, in smaller steps.
+        let (guess, step) = guess.map_or((1000.0, 1.5), |guess| (guess, 1.06));
+        let rate = search(guess, step, |rate| {
+            self.say(&format!("{named}  {rate:6.0}/s?"), false);
+            // Long enough for as many REQUESTs as DISCOVERs to be under way, most of the time.
+            let outcome = running.load(rate, self.period + 4 * running.delay)?;
+            if std::env::var_os("BENCH_TRIALS").is_some() {
+                let lost = 100.0 * (1.0 - outcome.served as f64 / outcome.sent as f64);
+                self.say(&format!("    {rate:6.0}/s: sent {:6.0}/s, lost {lost:.2} %", outcome.rate), true);
+            }
+            Ok(outcome)
+        })?;
+        self.say(&format!("{named}  {rate:6.0}/s"), true);
+        let end = running.kea.stop();
+        ensure!(end.status.success(), "kea-dhcp4 ended with {}:\n{}", end.status, end.log.join("\n"));
+        Ok(rate)
+    }
+
+    /// All rates: in every round, Kea alone before and after each two scenarios.
+    fn rates(&self, scenarios: &[Scenario]) -> Result<Vec<Vec<Rates>>> {
+        let mut found: Vec<Vec<Rates>> = vec![Vec::new(); scenarios.len()];
+        let mut last_alone: Vec<(usize, f64)> = Vec::new();
+        for round in 0..self.rounds {
+            // The latest rate of Kea alone, with these threads.
+            let mut before: Option<(usize, f64)> = None;
+            let mut index = 0;
+            while index < scenarios.len() {
+                let threads = scenarios[index].threads;
+                let together: Vec<_> = (index..scenarios.len().min(index + 2))
+                    .filter(|&one| scenarios[one].threads == threads)
+                    .collect();
+                let measure_alone = |last_alone: &mut Vec<(usize, f64)>| -> Result<f64> {
+                    let guess = last_alone.iter().rev().find(|(of, _)| *of == threads).map(|(_, rate)| *rate);
+                    let rate = self.rate(&alone(threads), guess, round)?;
+                    last_alone.push((threads, rate));
+                    Ok(rate)
+                };
+                let first = match before {
+                    Some((of, rate)) if of == threads => rate,
+                    _ => measure_alone(&mut last_alone)?,
+                };
+                let mut with_hook = Vec::new();
+                for &one in &together {
+                    let guess = found[one].last().map(|rates| rates.with_hook).filter(|rate| *rate > 0.0);
+                    with_hook.push(self.rate(&scenarios[one], guess, round)?);
+                }
+                let second = measure_alone(&mut last_alone)?;
+                before = Some((threads, second));
+                for (&one, with_hook) in together.iter().zip(with_hook) {
+                    found[one].push(Rates { with_hook, without: (first + second) / 2.0 });
+                }
+                index += together.len();
+            }
+        }
+        Ok(found)
+    }
+
+    /// How long packets take at half of the highest rate.
+    fn latency(&self, scenario: &Scenario, rate: f64) -> Result<Latency> {
+        let half = (rate / 2.0).max(1.0);
+        let period = self.period.mul_f64(2.0);
+        let replies = |scenario: &Scenario| -> Result<Replies> {
+            self.say(&format!("latency at {half:.0}/s  {}", scenario.name), false);
+            let running = start(scenario)?;
+            running.load(half, Duration::from_secs(1))?;
+            let outcome = running.load(half, period)?;
+            Ok(Replies { offer: times(outcome.offers), ack: times(outcome.acks) })
+        };
+        let (without, with_hook) = (replies(&alone(scenario.threads))?, replies(scenario)?);
+        let (p50, before) = (with_hook.offer.p50, without.offer.p50);
+        self.say(
+            &format!(
+                "latency at {half:.0}/s  {:34}  OFFER p50 {p50:.2} ms, {before:.2} ms without",
+                scenario.name
+            ),
+            true,
+        );
+        Ok(Latency { rate: half, with_hook, without })
+    }
+
+    /// Instructions for one packet in (a DISCOVER or a REQUEST): what more clients take, so that the start does not count.
+    fn instructions(&self, scenario: &Scenario) -> Result<f64> {
+        const FEW: usize = 100;
+        const MANY: usize = 500;
+        const RATE: f64 = 40.0;
+        let total = |clients: usize| -> Result<(usize, f64)> {
+            self.say(&format!("instructions  {}, {clients} clients", scenario.name), false);
+            let running = start_with(scenario, |setup| {
+                setup.under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            })?;
+            let outcome = running.load(RATE, Duration::from_secs_f64(clients as f64 / RATE))?;
+            ensure!(outcome.is_sustained(), "{} of {} clients under valgrind", outcome.served, outcome.sent);
+            let end = running.kea.stop();
+            let count = end.log.iter().find_map(|line| line.split_once("Collected : "));
+            let count = count.with_context(|| format!("no count of valgrind's:\n{}", end.log.join("\n")))?.1;
+            Ok((outcome.served, count.trim().parse()?))
+        };
+        let ((few, less), (many, more)) = (total(FEW)?, total(MANY)?);
+        let each = (more - less) / (2.0 * (many - few) as f64);
+        self.say(&format!("instructions  {:34}  {each:.0} a packet", scenario.name), true);
+        Ok(each)
+    }
+
+    fn costs(&self) -> Result<Vec<Cost>> {
+        let all = [alone(threads()), refused(), cached()];
+        all.iter()
+            .map(|one| Ok(Cost { name: one.name.clone(), instructions: self.instructions(one)?.round() }))
+            .collect()
+    }
+
+    /// Memory with answers kept, and with packets parked; each beside Kea alone after the same clients.
+    fn memory(&self, rate: f64) -> Result<Vec<Memory>> {
+        const PARKED: usize = 5000;
+        let mut found = Vec::new();
+        let mut keep = |name: String, mib: f64| {
+            self.say(&format!("memory  {name:34}  {mib:.0} MiB"), true);
+            found.push(Memory { name, mib: (mib * 10.0).round() / 10.0 });
+        };
+        let mut scenario = every_client_new(0);
+        scenario.parameters = Some(json!({
+            "query": { "mac": "hexstring(pkt4.mac, ':')" }, "cache-ttl": 3600, "cache-size": 100_000,
+        }));
+        for (scenario, what) in [(alone(threads()), "no hook"), (scenario, "answers kept")] {
+            for clients in [0, 1000, 100_000] {
+                self.say(&format!("memory  {clients} clients, {what}"), false);
+                let running = start(&scenario)?;
+                if clients > 0 {
+                    running.discover(rate, clients)?;
+                }
+                keep(format!("{what}, {clients} clients"), running.memory()?);
+            }
+        }
+        if kea::parks() {
+            let mut scenario = every_client_new(60_000);
+            scenario.parameters = Some(json!({
+                "query": { "mac": "hexstring(pkt4.mac, ':')" }, "timeout": 120_000,
+            }));
+            let mut running = start(&scenario)?;
+            running.delay = Duration::ZERO;
+            let backend = running.backend.as_ref().context("a backend")?;
+            self.say(&format!("memory  {PARKED} packets parked"), false);
+            // Some are lost on the way.
+            while backend.open() < PARKED {
+                let before = backend.open();
+                running.discover(rate.min(1000.0), PARKED - before)?;
+                wait_until_within(Duration::from_secs(5), || backend.open() == backend.asked());
+                ensure!(backend.open() > before, "{before} packets are parked, and no more");
+            }
+            keep(format!("{PARKED} packets parked"), running.memory()?);
+        }
+        Ok(found)
+    }
+}
+
+fn run(bench: &Bench, json: Option<&Path>) -> Result<()> {
+    ensure!(!cfg!(debug_assertions), "to be built with --release");
+    raise_descriptor_limit()?;
+    let scenarios = scenarios(bench);
+    ensure!(!scenarios.is_empty(), "no case has this in its name");
+    let mut cases = Vec::new();
+    for (scenario, rates) in scenarios.iter().zip(bench.rates(&scenarios)?) {
+        cases.push(Case { name: scenario.name.clone(), threads: scenario.threads, rates, latency: None });
+    }
+    let mut results = Results {
+        date: output("date", &["+%Y-%m-%d"])?,
+        kea: output(&program_path("kea-dhcp4")?, &["-v"])?,
+        hook: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: machine()?,
+        rounds: bench.rounds,
+        seconds: bench.period.as_secs_f64(),
+        cases,
+        instructions: Vec::new(),
+        memory: Vec::new(),
+    };
+    if !bench.quick {
+        for (case, scenario) in results.cases.iter_mut().zip(&scenarios) {
+            case.latency = Some(bench.latency(scenario, case.rate())?);
+        }
+        if bench.only.is_none() {
+            results.instructions = bench.costs()?;
+            let alone = median(results.cases[0].rates.iter().map(|rates| rates.without));
+            results.memory = bench.memory(alone * if kea::parks() { 0.5 } else { 0.2 })?;
+        }
+    }
+    println!("\n{}", results::tables(std::slice::from_ref(&results)));
+    if let Some(file) = json {
+        fs::create_dir_all(file.parent().context("a file in a folder")?)?;
+        fs::write(file, serde_json::to_string_pretty(&results)? + "\n")?;
+        let stem = file.with_extension("");
+        plot(std::slice::from_ref(&results), &stem)?;
+        println!("kept in {}, plots beside it", file.display());
+    }
+    Ok(())
+}
+
+/// The first scenario of this name, and all else that a run has.
+fn one(case: &str) -> (Bench, Scenario) {
+    let period = Duration::from_secs(3);
+    let bench = Bench { rounds: 1, period, quick: false, only: Some(case.to_owned()), start: Instant::now() };
+    let scenario = scenarios(&bench).into_iter().next().unwrap_or_else(|| alone(threads()));
+    (bench, scenario)
+}
+
+fn instructions(case: &str) -> Result<()> {
+    let (bench, scenario) = one(case);
+    println!("{}: {:.0}", scenario.name, bench.instructions(&scenario)?);
+    Ok(())
+}
+
+fn load(case: &str, rate: f64, period: Duration) -> Result<()> {
+    raise_descriptor_limit()?;
+    let (_, scenario) = one(case);
+    let running = start(&scenario)?;
+    running.load((rate / 2.0).min(1000.0), Duration::from_secs(1))?;
+    println!("{}: process {}", scenario.name, running.kea.pid());
+    let ticks = || -> Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", running.kea.pid()))?;
+        let fields: Vec<_> = stat.split(' ').collect();
+        Ok(fields[13].parse::<u64>()? + fields[14].parse::<u64>()?)
+    };
+    let before = ticks()?;
+    let outcome = running.load(rate, period)?;
+    let (offer, ack) = (times(outcome.offers), times(outcome.acks));
+    let lost = outcome.sent - outcome.served;
+    // A tick is 10 ms on every Linux that Debian has.
+    let each = (ticks()? - before) as f64 * 10_000.0 / outcome.sent as f64;
+    println!(
+        "{:.0}/s, {lost} of {} lost, {each:.0} µs of Kea's processor time for an exchange",
+        outcome.rate, outcome.sent
+    );
+    println!("OFFER {offer:.2?}\nACK   {ack:.2?}");
+    Ok(())
+}
+
+/// Puts the tables of these runs between the marks in README.md, and their plot beside the first of them.
+fn report(files: &[PathBuf]) -> Result<()> {
+    let read = |file: &PathBuf| -> Result<Results> {
+        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| file.display().to_string())
+    };
+    let all = files.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = fs::read_to_string(&readme)?;
+    let (before, rest) = text.split_once(results::BEGIN).context("no mark in README.md")?;
+    let (_, after) = rest.split_once(results::END).context("no second mark in README.md")?;
+    let tables = results::tables(&all);
+    fs::write(&readme, format!("{before}{}\n\n{tables}{}{after}", results::BEGIN, results::END))?;
+    plot(&all, &files[0].with_file_name("benchmark"))
+}
+
+/// PNG and SVG.
+fn plot(all: &[Results], stem: &Path) -> Result<()> {
+    for (terminal, extension) in [
+        ("pngcairo size 1300,560 font 'sans,10'", "png"),
+        ("svg size 1300,560 font 'sans,10' background 'white'", "svg"),
+    ] {
+        let file = stem.with_extension(extension);
+        let script = results::plot(all, terminal, &file.display().to_string());
+        let mut gnuplot = Command::new("gnuplot")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .context("gnuplot of Debian's gnuplot-nox")?;
+        gnuplot.stdin.take().context("gnuplot's input")?.write_all(script.as_bytes())?;
+        let status = gnuplot.wait()?;
+        ensure!(status.success(), "gnuplot ended with {status}");
+    }
+    Ok(())
+}
+
+/// For thousands of connections at once: Kea inherits it.
+fn raise_descriptor_limit() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard)?;
+    if hard < 16_384 {
+        bail!("this needs 16384 file descriptors, and {hard} are allowed (ulimit -H -n)");
+    }
+    Ok(())
+}
+
+fn machine() -> Result<Machine> {
+    let field = |file: &str, name: &str| -> Result<String> {
+        let text = fs::read_to_string(file)?;
+        let line =
+            text.lines().find(|line| line.starts_with(name)).with_context(|| format!("{name} in {file}"))?;
+        let (_, value) = line.split_once([':', '=']).context(line.to_owned())?;
+        Ok(value.trim().trim_matches('"').to_owned())
+    };
+    let kib: u64 = field("/proc/meminfo", "MemTotal")?.trim_end_matches(" kB").trim().parse()?;
+    Ok(Machine {
+        processor: field("/proc/cpuinfo", "model name").unwrap_or_else(|_| "an unknown processor".to_owned()),
+        cores: threads(),
+        memory_gib: (kib + (1 << 19)) >> 20,
+        system: field("/etc/os-release", "PRETTY_NAME")?,
+        kernel: output("uname", &["-r"])?,
+    })
+}
+
+fn program_path(name: &str) -> Result<String> {
+    Ok(support::program(name, "kea-dhcp4-server")?.display().to_string())
+}
+
+fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

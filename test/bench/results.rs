@@ -1,0 +1,271 @@
+//! What a benchmark found: the JSON file, and what is made of it for people.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+/// In README.md, what stands between these two comes from here.
+pub const BEGIN: &str = "<!-- benchmark: begin -->";
+pub const END: &str = "<!-- benchmark: end -->";
+
+/// One run, with one Kea.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// Day of the run.
+    pub date: String,
+    /// Version of Kea.
+    pub kea: String,
+    /// Version of the hook.
+    pub hook: String,
+    pub machine: Machine,
+    /// How often each rate was looked for.
+    pub rounds: usize,
+    /// How long each rate was tried, in seconds.
+    pub seconds: f64,
+    pub cases: Vec<Case>,
+    /// Instructions of Kea's for one packet in: no hook, refused by the filter, answer cached.
+    pub instructions: Vec<Cost>,
+    /// Kea's memory.
+    pub memory: Vec<Memory>,
+}
+
+/// Where it ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    pub processor: String,
+    pub cores: usize,
+    pub memory_gib: u64,
+    pub system: String,
+    pub kernel: String,
+}
+
+/// Kea with the hook beside the same Kea without.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    pub name: String,
+    /// Kea's packet threads.
+    pub threads: usize,
+    /// One a round.
+    pub rates: Vec<Rates>,
+    pub latency: Option<Latency>,
+}
+
+/// The highest rates of exchanges (DISCOVER, OFFER, REQUEST, ACK) with at most one in a hundred lost, in exchanges a second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    pub with_hook: f64,
+    pub without: f64,
+}
+
+/// How long packets take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// At this rate, half of the highest with the hook.
+    pub rate: f64,
+    pub with_hook: Replies,
+    pub without: Replies,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replies {
+    pub offer: Times,
+    pub ack: Times,
+}
+
+/// Percentiles, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    pub p50: f64,
+    pub p99: f64,
+    pub p999: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    pub name: String,
+    pub instructions: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    pub name: String,
+    pub mib: f64,
+}
+
+impl Case {
+    /// The median of the rounds' ratios.
+    pub fn ratio(&self) -> f64 {
+        median(self.rates.iter().map(|rates| rates.with_hook / rates.without))
+    }
+
+    /// The median of the rates with the hook.
+    pub fn rate(&self) -> f64 {
+        median(self.rates.iter().map(|rates| rates.with_hook))
+    }
+}
+
+impl Results {
+    /// The median of Kea's own rates, over all cases with this number of threads.
+    fn alone(&self, threads: usize) -> f64 {
+        let cases = self.cases.iter().filter(|case| case.threads == threads);
+        median(cases.flat_map(|case| &case.rates).map(|rates| rates.without))
+    }
+
+    fn title(&self) -> String {
+        format!("Kea {}", self.kea)
+    }
+}
+
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_unstable_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => values[count / 2],
+        count => (values[count / 2 - 1] + values[count / 2]) / 2.0,
+    }
+}
+
+/// The results as tables of Markdown, which can be read as they stand, too.
+pub fn tables(all: &[Results]) -> String {
+    let mut text = String::new();
+    for results in all {
+        let Machine { processor, cores, memory_gib, system, kernel } = &results.machine;
+        let _ = writeln!(
+            text,
+            "Kea {}, hook {}: {} rounds of {} s a trial on {}, {system}, {cores} cores of {processor}, {memory_gib} GiB, Linux {kernel}.\n",
+            results.kea, results.hook, results.rounds, results.seconds, results.date
+        );
+        let mut rows = vec![["case", "threads", "exchanges/s", "of Kea alone"].map(str::to_owned).to_vec()];
+        for case in &results.cases {
+            if rows.iter().all(|row| row[1] != case.threads.to_string()) {
+                let alone = format!("{:.0}", results.alone(case.threads));
+                rows.push(vec!["Kea alone".into(), case.threads.to_string(), alone, "1.00".into()]);
+            }
+            rows.push(vec![
+                case.name.clone(),
+                case.threads.to_string(),
+                format!("{:.0}", case.rate()),
+                format!("{:.2}", case.ratio()),
+            ]);
+        }
+        table(&mut text, &rows);
+
+        let head =
+            ["milliseconds at half rate: p50 / p99 / p99.9", "OFFER", "without hook", "ACK", "without hook"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        for case in &results.cases {
+            let Some(Latency { rate, with_hook, without }) = &case.latency else { continue };
+            let mut row = vec![format!("{}, {rate:.0}/s", case.name)];
+            row.extend([with_hook.offer, without.offer, with_hook.ack, without.ack].map(|times| {
+                let Times { p50, p99, p999 } = times;
+                format!("{p50:.1} / {p99:.1} / {p999:.1}")
+            }));
+            rows.push(row);
+        }
+        table(&mut text, &rows);
+
+        let mut rows = vec![["instructions of Kea's for a packet", "", "more"].map(str::to_owned).to_vec()];
+        let alone = results.instructions.first().map_or(0.0, |cost| cost.instructions);
+        for Cost { name, instructions } in &results.instructions {
+            let more = 100.0 * (instructions - alone) / alone;
+            rows.push(vec![name.clone(), format!("{instructions:.0}"), format!("{more:.1} %")]);
+        }
+        table(&mut text, &rows);
+
+        let mut rows = vec![["memory of kea-dhcp4", "MiB"].map(str::to_owned).to_vec()];
+        rows.extend(
+            results.memory.iter().map(|Memory { name, mib }| vec![name.clone(), format!("{mib:.0}")]),
+        );
+        table(&mut text, &rows);
+    }
+    text
+}
+
+/// Adds a table whose first row is its head, in columns of even width; none where there is nothing below the head.
+fn table(text: &mut String, rows: &[Vec<String>]) {
+    if rows.len() < 2 {
+        return;
+    }
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    for (number, row) in rows.iter().enumerate() {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            // Names to the left, numbers to the right.
+            let _ = if column == 0 {
+                write!(text, "| {cell:width$} ")
+            } else {
+                write!(text, "| {cell:>width$} ")
+            };
+        }
+        text.push_str("|\n");
+        if number == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let _ = write!(text, "|{}{}", "-".repeat(width + 1), if column == 0 { "-" } else { ":" });
+            }
+            text.push_str("|\n");
+        }
+    }
+    text.push('\n');
+}
+
+/// A program for gnuplot: the ratios of every case, and the time to an OFFER, beside Kea alone.
+pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
+    let mut script = format!(
+        "set terminal {terminal}\nset output '{output}'\nset multiplot layout 1,2\n\
+         set style data histogram\nset style histogram clustered gap 1\nset style fill solid 0.8 border -1\n\
+         set xtics rotate by -35 noenhanced\nset grid y\nset key top right noenhanced\nset bmargin 11\nset rmargin 8\n"
+    );
+    let case_names: Vec<_> = all.iter().max_by_key(|one| one.cases.len()).map_or(Vec::new(), |one| {
+        one.cases.iter().map(|case| format!("{}{}", case.name, threads_of(case, one))).collect()
+    });
+    let find = |results: &Results, name: &str| {
+        results
+            .cases
+            .iter()
+            .find(|case| format!("{}{}", case.name, threads_of(case, results)) == *name)
+            .cloned()
+    };
+    let number = |value: Option<f64>| value.map_or("NaN".to_owned(), |value| format!("{value:.3}"));
+    for (block, value) in [
+        ("rates", (|case: &Case| Some(case.ratio())) as fn(&Case) -> Option<f64>),
+        ("offers", |case| case.latency.as_ref().map(|latency| latency.with_hook.offer.p50)),
+    ] {
+        let _ = writeln!(script, "${block} << EOD");
+        for name in &case_names {
+            let _ = write!(script, "\"{name}\"");
+            for results in all {
+                let _ = write!(script, " {}", number(find(results, name).as_ref().and_then(value)));
+            }
+            script.push('\n');
+        }
+        script.push_str("EOD\n");
+    }
+    let series = |block: &str| {
+        let columns = all.iter().enumerate().map(|(index, results)| {
+            format!("${block} using {}:xtic(1) title '{}'", index + 2, results.title())
+        });
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    let _ = writeln!(
+        script,
+        "set title 'Exchanges a second, Kea without the hook = 1'\nset yrange [0:1.15]\nplot {}, 1 notitle with lines lc 'black'",
+        series("rates")
+    );
+    let _ = writeln!(
+        script,
+        "set title 'Time to an OFFER at half of that rate (median, ms)'\nset yrange [0.1:2000]\nset logscale y\nplot {}\n\
+         unset multiplot",
+        series("offers")
+    );
+    script
+}
+
+/// Names the threads where a case differs in them from the first.
+fn threads_of(case: &Case, results: &Results) -> String {
+    match results.cases.first() {
+        Some(first) if first.threads != case.threads => format!(", {} threads", case.threads),
+        _ => String::new(),
+    }
+}
