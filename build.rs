@@ -30,6 +30,8 @@ fn run() -> Result<()> {
     let kea = Kea::find()?;
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={MESSAGES}");
+    // Another Kea: its headers keep the times that they were packaged with, the folder tells.
+    println!("cargo:rerun-if-changed={}", kea.include.join("hooks").display());
 
     let messages = read_messages(&fs::read_to_string(MESSAGES)?)?;
     fs::write(out.join("messages.rs"), rust_messages(&messages))?;
@@ -60,6 +62,8 @@ fn run() -> Result<()> {
 
     // References inside the library are bound inside it: no other hook library can take them over.
     println!("cargo:rustc-link-arg-cdylib=-Wl,-Bsymbolic");
+    // See shim/sockets.cc.
+    println!("cargo:rustc-link-arg-cdylib=-Wl,--wrap=socket");
     // Unloaded, the library stays mapped: the system's resolver may still be at work in one of its threads, and cannot be
     // interrupted.
     println!("cargo:rustc-link-arg-cdylib=-Wl,-z,nodelete");

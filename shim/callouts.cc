@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 
+#include "kea-hook-remote-opts/shim/differences.h"
 #include "kea-hook-remote-opts/shim/shim.h"
 #include "kea-hook-remote-opts/src/bridge.rs.h"
 
@@ -101,7 +102,12 @@ std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept {
 std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
     guarded("subnet4_select", [&] {
         const auto packet = known(handle);
+        // Kea drops a packet that has no subnet.
+        SelectedSubnet subnet;
         if (packet && packet->verdict != Verdict::Refused && !settled_earlier(handle)) {
+            handle.getArgument("subnet4", subnet);
+        }
+        if (subnet) {
             look_up(packet->verdict, Packet(packet_argument(handle, "query4")), Callout(handle, *packet));
         }
     });

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <typeinfo>
 #include <vector>
 
 #include "kea-hook-remote-opts/shim/differences.h"
@@ -117,7 +118,10 @@ void OptionValue::add(std::unique_ptr<OptionValue> sub_option) { option_->addOpt
 void Packet::replace_option(const OptionValue& value) const {
     remove_option(value.code());
     // As bytes: nothing that Kea does later with an option of its own type changes them.
-    packet_->addOption(OptionPtr(new Option(Option::V4, value.code(), value.option_->toBinary())));
+    const auto& option = *value.option_;
+    packet_->addOption(typeid(option) == typeid(Option)
+                           ? value.option_
+                           : OptionPtr(new Option(Option::V4, value.code(), option.toBinary())));
 }
 
 bool Packet::remove_option(std::uint8_t code) const {

@@ -44,11 +44,10 @@ void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
 
 rust::String Packet::label() const { return rust::String::lossy(packet_->getLabel()); }
 
-void Packet::read_lengths_besides(std::uint8_t code, rust::Vec<std::size_t>& lengths) const {
-    for (const auto& [other, option] : packet_->options_) {
-        if (other != code) {
-            lengths.push_back(option->len() - option->getHeaderLen());
-        }
+void Packet::read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths) const {
+    for (const auto& [code, option] : packet_->options_) {
+        codes.push_back(static_cast<std::uint8_t>(code));
+        lengths.push_back(option->len() - option->getHeaderLen());
     }
 }
 

@@ -89,7 +89,7 @@ class Packet {
     std::uint32_t transaction() const;
     void read_hardware_address(rust::Vec<std::uint8_t>& value) const;
     rust::String label() const;
-    void read_lengths_besides(std::uint8_t code, rust::Vec<std::size_t>& lengths) const;
+    void read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths) const;
     bool read_option(std::uint8_t code, rust::Vec<std::uint8_t>& value) const;
     bool read_sub_option(std::uint8_t code, std::uint8_t sub_code, rust::Vec<std::uint8_t>& value) const;
     void replace_option(const OptionValue& value) const;
@@ -164,6 +164,9 @@ std::size_t packet_queue_limit();
 
 // Puts the query into a class, if Kea knows it.
 bool add_class_to(const isc::dhcp::Pkt4Ptr& query, rust::Str name);
+
+// The lowest descriptor of the library's own sockets.
+std::size_t lowest_socket();
 
 // Has Kea's main thread call run_on_main_thread() whenever the descriptor can be read.
 void watch_main_thread(std::int32_t descriptor);

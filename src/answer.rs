@@ -25,9 +25,12 @@ const PROTOCOL_OPTIONS: [u8; 10] = [50, 51, 53, 54, 55, 57, 58, 59, 61, 82];
 /// The members that tell the structured form from the flat one.
 const MEMBERS: [&str; 5] = [OPTIONS, NEXT_SERVER, SERVER_HOSTNAME, BOOT_FILE_NAME, CLIENT_CLASSES];
 const OPTIONS: &str = "options";
-const NEXT_SERVER: &str = "next-server";
-const SERVER_HOSTNAME: &str = "server-hostname";
-const BOOT_FILE_NAME: &str = "boot-file-name";
+/// The member for the header field siaddr.
+pub const NEXT_SERVER: &str = "next-server";
+/// The member for the header field sname.
+pub const SERVER_HOSTNAME: &str = "server-hostname";
+/// The member for the header field file.
+pub const BOOT_FILE_NAME: &str = "boot-file-name";
 const CLIENT_CLASSES: &str = "client-classes";
 
 /// The longest text of the header fields sname and file (RFC 2131, section 2: 64 and 128 bytes, the last one zero).

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, AGE, CACHE_CONTROL, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, redirect};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::answer::{self, AnswerError};
@@ -24,6 +25,8 @@ pub struct Http {
     client: Client,
     /// What counts where a response does not say how long it may be used.
     silent: Freshness,
+    /// One permit for each connection that may be in use.
+    connections: Semaphore,
 }
 
 /// Why a backend gave no answer.
@@ -68,8 +71,8 @@ impl From<reqwest::Error> for Failure {
 
 impl Http {
     /// Sets up the client. `headers` go with every request; `silent` counts where a response does not say how long it
-    /// may be used.
-    pub fn new(headers: HeaderMap, tls: Tls, silent: Freshness) -> reqwest::Result<Self> {
+    /// may be used; past `connections` at once, requests wait for one.
+    pub fn new(headers: HeaderMap, tls: Tls, silent: Freshness, connections: usize) -> reqwest::Result<Self> {
         let mut all = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         all.extend(headers);
         let mut client = Client::builder()
@@ -83,7 +86,8 @@ impl Http {
         if let Some(identity) = tls.identity {
             client = client.identity(identity);
         }
-        Ok(Http { client: client.build()?, silent })
+        let connections = Semaphore::new(connections.min(Semaphore::MAX_PERMITS));
+        Ok(Http { client: client.build()?, silent, connections })
     }
 
     async fn send(&self, url: &str) -> reqwest::Result<Response> {
@@ -93,6 +97,8 @@ impl Http {
 
 impl Fetch for Http {
     async fn get(&self, url: &str) -> Result<Found, Failure> {
+        // It is never closed.
+        let _permit = self.connections.acquire().await;
         let mut response = match self.send(url).await {
             // A connection kept from an earlier request may be closed by the backend at the very moment of its use; a GET
             // may be repeated (RFC 9110, section 9.2.2).

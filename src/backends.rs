@@ -1,6 +1,7 @@
 //! The backends in the order of `url`: each lookup asks the first that works. One that keeps failing is given up, and
 //! tried in the background until it works again. Runs on the hook's own thread, but for what says otherwise.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,9 @@ const TRIAL_EVERY: Duration = Duration::from_secs(1);
 /// Trials of one backend under way at once, where `timeout` is longer than [`TRIAL_EVERY`].
 const MOST_TRIALS: usize = 10;
 
+/// Requests kept for trials.
+const MOST_WANTED: usize = 8;
+
 /// What a backend said.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -44,8 +48,9 @@ pub struct Backends<F> {
     backends: Vec<Backend>,
     fetch: F,
     timeout: Duration,
-    /// What was wanted last, for the trials: not one request over and over, whose record may be all that is wrong.
-    wanted: Mutex<Option<Request>>,
+    /// What was wanted lately and could not be had, for the trials: not one request over and over, whose record may be all
+    /// that is wrong.
+    wanted: Mutex<VecDeque<Request>>,
 }
 
 struct Backend {
@@ -95,7 +100,7 @@ impl<F: Fetch> Backends<F> {
             errors: Throttle::default(),
         };
         let backends = targets.into_iter().map(backend).collect();
-        Arc::new(Backends { backends, fetch, timeout, wanted: Mutex::new(None) })
+        Arc::new(Backends { backends, fetch, timeout, wanted: Mutex::default() })
     }
 
     /// Whether all are given up: a lookup would fail. Any thread.
@@ -105,13 +110,21 @@ impl<F: Fetch> Backends<F> {
 
     /// Remembers a request that could not be made, for the next trial. Any thread.
     pub fn want(&self, request: &Request) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(request.clone());
+        let mut wanted = self.wanted();
+        if !wanted.contains(request) {
+            wanted.truncate(MOST_WANTED - 1);
+            // The newest is tried first, what has been tried goes to the end.
+            wanted.push_front(request.clone());
+        }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, VecDeque<Request>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the backends that are not given up, one after the other, inside one deadline: each gets an equal share of
     /// the time that is left. `None`, with the reasons in the log beside `label`, when none has an answer.
     pub async fn ask(self: &Arc<Self>, request: &Request, label: &str) -> Option<Found> {
-        self.want(request);
         let deadline = Instant::now() + self.timeout;
         let up: Vec<_> = (0..self.backends.len())
             .filter(|&index| self.backends[index].up.load(Ordering::Relaxed))
@@ -126,7 +139,10 @@ impl<F: Fetch> Backends<F> {
                     *backend.failures() = Failures::default();
                     return Some(found);
                 }
-                Err(failure) => self.failed(index, life, &failure, label, &url),
+                Err(failure) => {
+                    self.want(request);
+                    self.failed(index, life, &failure, label, &url);
+                }
             }
         }
         None
@@ -180,10 +196,15 @@ impl<F: Fetch> Backends<F> {
         REMOPTS_BACKEND_BACK.info([&shown(backend.target.url())]);
     }
 
-    /// Whether a backend answers the request that was wanted last.
+    /// Whether a backend answers a request that was wanted lately.
     async fn works(self: Arc<Self>, index: usize) -> bool {
-        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(request) = wanted else {
+        let request = {
+            let mut wanted = self.wanted();
+            let first = wanted.pop_front();
+            wanted.extend(first.clone());
+            first
+        };
+        let Some(request) = request else {
             return false;
         };
         self.get(&request.url(&self.backends[index].target), self.timeout).await.is_ok()
@@ -318,9 +339,10 @@ mod tests {
         assert_eq!(asked.iter().filter(|url| url.contains("//a/")).count(), 3, "{asked:?}");
         assert!(!backends.all_given_up());
 
-        // Once a second, with what was wanted last.
-        sleep(Duration::from_millis(3500)).await;
-        assert_eq!(fetch.asked(), ["http://a/?sub82_1=03"; 3]);
+        // Once a second, with what was wanted lately: the latest first, and not one over and over.
+        sleep(Duration::from_millis(4500)).await;
+        let tried = [2, 1, 0, 2].map(|client| format!("http://a/?sub82_1=0{client}"));
+        assert_eq!(fetch.asked(), tried);
         fetch.says(Says::Nothing(1));
         sleep(Duration::from_millis(600)).await;
         fetch.asked();

@@ -95,8 +95,8 @@ mod ffi {
         fn read_hardware_address(self: &Packet, value: &mut Vec<u8>) -> Result<()>;
         /// How Kea names the packet in its own log: hwtype, hwaddr, client id, tid.
         fn label(self: &Packet) -> Result<String>;
-        /// Appends how many bytes of payload each option has, but for those of this code.
-        fn read_lengths_besides(self: &Packet, code: u8, lengths: &mut Vec<usize>) -> Result<()>;
+        /// Appends the code of each option, and how many bytes of payload it has.
+        fn read_lengths(self: &Packet, codes: &mut Vec<u8>, lengths: &mut Vec<usize>) -> Result<()>;
         /// Appends the payload of option `code` to `value`; false when the packet has none.
         fn read_option(self: &Packet, code: u8, value: &mut Vec<u8>) -> Result<bool>;
         /// Appends the payload of sub-option `sub_code` of option `code` to `value`; false when there is none.
@@ -178,6 +178,9 @@ mod ffi {
         /// How many may: past it Kea drops the one that waits longest. 0: any number. Any thread.
         fn packet_queue_limit() -> Result<usize>;
 
+        /// The lowest descriptor that the library's own sockets get, if the process may have so many: Kea's main thread waits
+        /// by select(), which takes lower ones alone.
+        fn lowest_socket() -> usize;
         /// Has Kea's main thread call `run_on_main_thread` whenever this descriptor can be read. Main thread.
         fn watch_main_thread(descriptor: i32) -> Result<()>;
         /// Ends that. Main thread.
@@ -195,10 +198,10 @@ mod ffi {
 }
 
 pub(crate) use ffi::{
-    add_to_statistic, definition_by_code, definition_by_name, log_enabled, log_message, make_raw_option,
-    packet_queue_length, packet_queue_limit, packet_threads, parse_expression, shim_dhcp4_srv_configured,
-    shim_load, shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select, shim_unload, shim_version,
-    unwatch_main_thread, watch_main_thread,
+    add_to_statistic, definition_by_code, definition_by_name, log_enabled, log_message, lowest_socket,
+    make_raw_option, packet_queue_length, packet_queue_limit, packet_threads, parse_expression,
+    shim_dhcp4_srv_configured, shim_load, shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select,
+    shim_unload, shim_version, unwatch_main_thread, watch_main_thread,
 };
 
 // SAFETY: a Parked holds boost::shared_ptrs, whose counts are atomic. What they lead to is touched by resume and drop alone,

@@ -2,14 +2,14 @@
 //! Called in pkt4_send, in any packet thread.
 
 use std::error::Error;
+use std::fmt;
 
 use cxx::UniquePtr;
 
 use crate::answer::{
-    self, Answer, Change, Edit, FIXED_LENGTH, Key, MAX_REPLY, MAX_SUB_OPTION, OptionValue, Reason,
+    self, Answer, Change, Edit, FIXED_LENGTH, Key, MAX_REPLY, MAX_SUB_OPTION, Member, OptionValue, Reason,
 };
 use crate::bridge::{self, Definition, Packet};
-use crate::messages::REMOPTS_EDIT_REFUSED;
 
 /// The space of the options themselves.
 const DHCP4: &str = "dhcp4";
@@ -20,59 +20,74 @@ const VENDOR_OPTIONS_SPACE: &str = "vendor-encapsulated-options-space";
 
 type Made = UniquePtr<bridge::OptionValue>;
 
-/// Writes the answer into the reply; an edit that cannot be written costs only itself, and is logged. Returns what was
-/// written, in words.
-pub fn apply(answer: &Answer, query: &Packet, response: &Packet, label: &dyn Fn() -> String) -> Vec<String> {
+/// Writes the answer into the reply; an edit that cannot be written costs only itself, and `refuse` is told why. Adds what
+/// was written, in words, to `words` if they are wanted.
+pub fn apply(
+    answer: &Answer,
+    query: &Packet,
+    response: &Packet,
+    refuse: &dyn Fn(&dyn fmt::Display, &Member),
+    words: Option<&mut Vec<String>>,
+) {
     for refusal in &answer.refused {
-        REMOPTS_EDIT_REFUSED.warn([&label(), &refusal.reason, &refusal.member]);
+        refuse(&refusal.reason, &refusal.member);
     }
-    let mut written = Written::default();
+    let mut written = Written { codes: Vec::new(), lengths: None, words };
     // What goes makes room for what comes.
     let removes = |edit: &&Edit| matches!(edit.change, Change::Option(_, OptionValue::Removed));
-    let (first, then): (Vec<_>, Vec<_>) = answer.edits.iter().partition(removes);
-    for edit in first.into_iter().chain(then) {
+    let first = answer.edits.iter().filter(removes);
+    for edit in first.chain(answer.edits.iter().filter(|edit| !removes(edit))) {
         if let Err(reason) = written.write(&edit.change, query, response) {
-            REMOPTS_EDIT_REFUSED.warn([&label(), &reason, &edit.member]);
+            refuse(&reason, &edit.member);
         }
     }
-    written.words
 }
 
 /// What of an answer is in the reply.
-#[derive(Default)]
-struct Written {
+struct Written<'a> {
     codes: Vec<u8>,
-    words: Vec<String>,
+    /// The codes and payload lengths of the reply's options, once they are wanted.
+    lengths: Option<Vec<(u8, usize)>>,
+    words: Option<&'a mut Vec<String>>,
 }
 
-impl Written {
+impl Written<'_> {
     fn write(&mut self, change: &Change, query: &Packet, response: &Packet) -> Result<(), Box<dyn Error>> {
-        let word = match change {
+        let code = match change {
             Change::NextServer(address) => {
                 response.set_next_server(&address.to_string())?;
-                "next-server".to_owned()
+                None
             }
             Change::ServerHostname(name) => {
                 response.set_server_hostname(name)?;
-                "server-hostname".to_owned()
+                None
             }
             Change::BootFileName(name) => {
                 response.set_boot_file_name(name)?;
-                "boot-file-name".to_owned()
+                None
             }
-            Change::Option(key, value) => self.write_option(key, value, query, response)?,
+            Change::Option(key, value) => Some(self.write_option(key, value, query, response)?),
         };
-        self.words.push(word);
+        if let Some(words) = &mut self.words {
+            words.push(match (change, code) {
+                (Change::NextServer(_), _) => answer::NEXT_SERVER.to_owned(),
+                (Change::ServerHostname(_), _) => answer::SERVER_HOSTNAME.to_owned(),
+                (Change::Option(_, OptionValue::Removed), Some(code)) => format!("-{code}"),
+                (Change::Option(..), Some(code)) => code.to_string(),
+                _ => answer::BOOT_FILE_NAME.to_owned(),
+            });
+        }
         Ok(())
     }
 
+    /// Writes or removes an option, and returns its code.
     fn write_option(
         &mut self,
         key: &Key,
         value: &OptionValue,
         query: &Packet,
         response: &Packet,
-    ) -> Result<String, Box<dyn Error>> {
+    ) -> Result<u8, Box<dyn Error>> {
         let (code, definition) = find(query, DHCP4, key)?;
         if answer::is_of_the_protocol(code) {
             return Err(Reason::Protocol.into());
@@ -82,19 +97,32 @@ impl Written {
         }
         if *value == OptionValue::Removed {
             response.remove_option(code)?;
-            self.codes.push(code);
-            return Ok(format!("-{code}"));
+        } else {
+            let option = make(query, code, &definition, value)?;
+            self.take_room(code, option.length()?, response)?;
+            response.replace_option(&option)?;
         }
-        let option = make(query, code, &definition, value)?;
-        let mut lengths = vec![option.length()?];
-        response.read_lengths_besides(code, &mut lengths)?;
-        let length = FIXED_LENGTH + lengths.into_iter().map(answer::wire_length).sum::<usize>();
-        if length > MAX_REPLY {
+        self.codes.push(code);
+        Ok(code)
+    }
+
+    /// Counts an option of this payload in the place of what the reply has of its code, if the reply has room for it.
+    fn take_room(&mut self, code: u8, length: usize, response: &Packet) -> Result<(), Box<dyn Error>> {
+        if self.lengths.is_none() {
+            // After all removals.
+            let (mut codes, mut lengths) = (Vec::new(), Vec::new());
+            response.read_lengths(&mut codes, &mut lengths)?;
+            self.lengths = Some(codes.into_iter().zip(lengths).collect());
+        }
+        let lengths = self.lengths.get_or_insert_default();
+        let others = lengths.iter().filter(|(other, _)| *other != code);
+        let others = others.map(|(_, length)| answer::wire_length(*length)).sum::<usize>();
+        if FIXED_LENGTH + others + answer::wire_length(length) > MAX_REPLY {
             return Err(Reason::TooLarge.into());
         }
-        response.replace_option(&option)?;
-        self.codes.push(code);
-        Ok(code.to_string())
+        lengths.retain(|(other, _)| *other != code);
+        lengths.push((code, length));
+        Ok(())
     }
 }
 
@@ -133,17 +161,19 @@ fn make(
             OptionValue::Fields(_) | OptionValue::Removed => Err(Reason::NoDefinition.into()),
         };
     };
-    let (space, empty) = (definition.sub_option_space()?, definition.is_empty()?);
+    let empty = definition.is_empty()?;
     let option = match value {
         OptionValue::Bytes(bytes) => raw(bytes)?,
         // One text is not split at its commas, and what has but sub-options takes them in one piece.
         OptionValue::Text(text) if definition.is_text()? => raw(text.as_bytes())?,
-        OptionValue::Text(text) if empty && !space.is_empty() => raw(text.as_bytes())?,
+        OptionValue::Text(text) if empty && !definition.sub_option_space()?.is_empty() => {
+            raw(text.as_bytes())?
+        }
         OptionValue::Text(text) => definition.make_from_text(text)?,
         OptionValue::Fields(fields) => definition.make(fields)?,
         OptionValue::SubOptions(_) if !empty => return Err(Reason::HasValue.into()),
         OptionValue::SubOptions(members) => {
-            with_sub_options(query, raw(&[])?, sub_space(code, &space), members)?
+            with_sub_options(query, raw(&[])?, sub_space(code, &definition.sub_option_space()?), members)?
         }
         OptionValue::Removed => return Err(Reason::NoRemoval.into()),
     };

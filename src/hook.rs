@@ -1,14 +1,17 @@
 //! The way of a packet: from a callout to the edits of its reply. Called by the shim through the bridge.
 
+use std::cell::OnceCell;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use cxx::UniquePtr;
+use nix::sys::resource::{Resource, getrlimit};
 use reqwest::header::AUTHORIZATION;
 
-use crate::answer::{self, Reason};
+use crate::answer::{self, Member, Reason};
 use crate::backend::Http;
 use crate::backends::{Backends, shown};
 use crate::bridge::{self, Callout, Expression, Packet, Parked, Verdict};
@@ -24,6 +27,9 @@ use crate::runtime::Runtime;
 use crate::statistics;
 use crate::throttle::Throttle;
 use crate::tls::{self, Tls};
+
+/// Lines about members of answers in ten seconds: more than a few, since one answer may have many.
+const REFUSALS: u32 = 100;
 
 /// The code of the client identifier option (RFC 2132, section 9.14).
 const CLIENT_IDENTIFIER: u8 = 61;
@@ -51,6 +57,8 @@ struct Hook {
     full: Throttle,
     /// And with expressions that cannot be evaluated.
     not_evaluated: Throttle,
+    /// And with members of answers that are left out.
+    refusals: Arc<Throttle>,
 }
 
 /// What `load` set up. Kea loads and unloads while no callout is under way; the lock is held for a copy of the `Arc` only.
@@ -82,6 +90,10 @@ pub(crate) fn configure(parameters: &str) -> bool {
 }
 
 fn set_up(parameters: &str) -> Result<Hook, Box<dyn std::error::Error>> {
+    // In a reload Kea unloads before it loads. Both entries would be this one library, which has one configuration.
+    if hook().is_some() {
+        return Err("it is in \"hooks-libraries\" twice".into());
+    }
     let mut parameters = parameters::parse(parameters)?;
     let tls = Tls {
         anchors: parameters.trust_anchor.as_deref().map(tls::trust_anchors).transpose()?,
@@ -103,7 +115,7 @@ fn set_up(parameters: &str) -> Result<Hook, Box<dyn std::error::Error>> {
     let runtime = Runtime::start()?;
     let backend = Target::new(shown(targets[0].url()));
     let asked: Vec<_> = targets.iter().map(|target| shown(target.url()).to_string()).collect();
-    let backends = Backends::new(targets, Http::new(headers, tls, freshness)?, timeout);
+    let backends = Backends::new(targets, Http::new(headers, tls, freshness, connections())?, timeout);
     let lookups = Lookups::new(backends, cache_size, max_in_flight, runtime.handle().clone());
     let main_thread = Arc::new(MainThread::watch(runtime.handle().clone())?);
     statistics::announce();
@@ -128,8 +140,19 @@ fn set_up(parameters: &str) -> Result<Hook, Box<dyn std::error::Error>> {
         park_limit: AtomicUsize::new(PARKED_PACKET_LIMIT),
         full: Throttle::default(),
         not_evaluated: Throttle::default(),
+        refusals: Arc::new(Throttle::of(REFUSALS)),
         _runtime: runtime,
     })
+}
+
+/// The most connections to backends at once: all descriptors that the process may have, but for those that Kea needs.
+fn connections() -> usize {
+    const KEA: usize = 256;
+    let allowed = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX).max(2);
+    // Below the lowest that select() does not take, the sockets of both are in each other's way.
+    debug_assert!(KEA < bridge::lowest_socket());
+    allowed.saturating_sub(KEA).max(allowed / 2)
 }
 
 /// A parameter's expression; the error is Kea's, and says where the text goes wrong.
@@ -230,6 +253,8 @@ struct Asked {
     client: Box<[u8]>,
     /// Set before Kea goes on with the packet.
     outcome: OnceLock<Outcome>,
+    /// The hook's, for members that are left out.
+    refusals: Arc<Throttle>,
 }
 
 /// Looks a client up that is admitted, at the latest by `match`. Where the answer has to be waited for, the packet is
@@ -259,9 +284,11 @@ impl Hook {
             key: Arc::clone(&question.key),
             client: question.asker.client.clone(),
             outcome: OnceLock::new(),
+            refusals: Arc::clone(&self.refusals),
         });
         callout.keep(Box::new(Lookup(Arc::clone(&asked))))?;
-        let label = || label(query);
+        let made = OnceCell::new();
+        let label = || made.get_or_init(|| label(query)).clone();
         let outcome = match self.lookups.at_once(&question, &label) {
             Some(outcome) => outcome,
             None if !callout.can_park() => {
@@ -443,15 +470,20 @@ impl Asked {
         if dropped { OnError::Drop } else { OnError::Continue }
     }
 
+    /// Logs that a member of the answer is left out.
+    fn refuse(&self, label: &dyn Fn() -> String, reason: &dyn Display, member: &Member) {
+        if let Some(held_back) = self.refusals.pass() {
+            REMOPTS_EDIT_REFUSED.warn([&label(), reason, &format_args!("{member}{held_back}")]);
+        }
+    }
+
     /// Puts the query into the answer's client classes, before Kea goes on with it.
     fn classify(&self, add_class: &dyn Fn(&str) -> Result<bool, cxx::Exception>, label: &dyn Fn() -> String) {
         let Some(Outcome::Answered(Some(answer), _)) = self.outcome.get() else {
             return;
         };
         for class in &answer.client_classes {
-            let refused = |reason: &dyn std::fmt::Display| {
-                REMOPTS_EDIT_REFUSED.warn([&label(), reason, &answer::class_member(class)]);
-            };
+            let refused = |reason: &dyn Display| self.refuse(label, reason, &answer::class_member(class));
             match add_class(class) {
                 Ok(true) => {}
                 Ok(false) => refused(&Reason::UnknownClass),
@@ -470,9 +502,12 @@ pub(crate) fn write_overrides(Lookup(asked): &Lookup, query: &Packet, response: 
     };
     if let Some(Outcome::Answered(Some(answer), _)) = asked.outcome.get() {
         if filter::is_overridden(message_type) {
-            let written = edits::apply(answer, query, response, &|| label(query));
-            if REMOPTS_OVERRIDDEN.debug_enabled() {
-                REMOPTS_OVERRIDDEN.debug([&label(query), &written.join(", "), &asked.key]);
+            let refuse =
+                |reason: &dyn Display, member: &Member| asked.refuse(&|| label(query), reason, member);
+            let mut words = REMOPTS_OVERRIDDEN.debug_enabled().then(Vec::new);
+            edits::apply(answer, query, response, &refuse, words.as_mut());
+            if let Some(words) = words {
+                REMOPTS_OVERRIDDEN.debug([&label(query), &words.join(", "), &asked.key]);
             }
         }
     }

@@ -47,8 +47,15 @@ impl MainThread {
 
     /// Leaves work to be done soon, in the order in which it is given. Any thread.
     pub fn give(&self, work: Work) {
-        self.shared.work().push_back((Instant::now(), work));
-        self.shared.wake();
+        let first = {
+            let mut waiting = self.shared.work();
+            waiting.push_back((Instant::now(), work));
+            waiting.len() == 1
+        };
+        // Else it has been woken for the first, or will look again.
+        if first {
+            self.shared.wake();
+        }
     }
 
     /// Does the work that is there, as far as Kea's packet threads have room for what it leads to. Called on the main

@@ -19,7 +19,8 @@ pub struct Runtime {
 impl Runtime {
     /// Starts the thread.
     pub fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        // Where the system's resolver hangs, each name that is looked up keeps a thread of its own for long.
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = without_signals(|| {

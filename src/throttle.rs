@@ -6,13 +6,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lines that may be logged in one [`WINDOW`].
+/// Lines that may be logged in one [`WINDOW`], unless it is said otherwise.
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Lets [`LINES`] lines through in a [`WINDOW`], and counts the others.
-#[derive(Default)]
-pub struct Throttle(Mutex<Window>);
+/// Lets so many lines through in a [`WINDOW`], and counts the others.
+pub struct Throttle {
+    lines: u32,
+    window: Mutex<Window>,
+}
+
+impl Default for Throttle {
+    /// Ten lines in ten seconds.
+    fn default() -> Self {
+        Throttle::of(LINES)
+    }
+}
 
 #[derive(Default)]
 struct Window {
@@ -26,14 +35,19 @@ struct Window {
 pub struct HeldBack(u64);
 
 impl Throttle {
+    /// So many lines in ten seconds.
+    pub fn of(lines: u32) -> Self {
+        Throttle { lines, window: Mutex::default() }
+    }
+
     /// Whether a line may be logged now, and how many were held back since the last one.
     pub fn pass(&self) -> Option<HeldBack> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if window.start.is_none_or(|start| now >= start + WINDOW) {
             *window = Window { start: Some(now), passed: 0, held_back: window.held_back };
         }
-        if window.passed == LINES {
+        if window.passed == self.lines {
             window.held_back += 1;
             return None;
         }

@@ -1,6 +1,7 @@
 //! Parameters that cannot work: Kea does not start, and the log names the parameter and what it takes.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use openssl::symm::Cipher;
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::certificates::{Authority, elliptic_key};
 use crate::support::kea::{End, Setup, Threads};
+use crate::support::library;
 
 /// Starts Kea with these parameters, and looks for all of `parts` in the one message that tells why it did not start.
 #[track_caller]
@@ -36,6 +38,18 @@ fn missing_url() {
     assert_refused(json!({"user-class": "test"}), &["\"url\"", "missing", "http"]);
     let end = Setup::new(Threads::One).hook(Value::Null).refused();
     assert!(!end.status.success(), "no parameters at all");
+}
+
+#[test]
+fn the_library_listed_twice() {
+    let folder = TempDir::new().expect("a folder");
+    let again = folder.path().join("libremote_opts_again.so");
+    symlink(library::path(), &again).expect("a link");
+    let end =
+        Setup::new(Threads::One).hook(json!({"url": URL})).library(&again, json!({"url": URL})).refused();
+    let log = end.log.join("\n");
+    assert_eq!(end.status.code(), Some(1), "{log}");
+    assert!(log.contains("REMOPTS_LOAD_ERROR") && log.contains("\"hooks-libraries\" twice"), "{log}");
 }
 
 #[test]

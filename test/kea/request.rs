@@ -1,6 +1,7 @@
 //! What the backend is asked.
 
 use std::collections::HashSet;
+use std::fs;
 
 use serde_json::json;
 
@@ -152,5 +153,42 @@ fn only_discover_request_and_inform_are_looked_up() {
         let not_admitted =
             |line: &&String| line.contains("REMOPTS_NOT_ADMITTED") && line.contains(&client.hwaddr());
         assert_eq!(end.log.iter().filter(not_admitted).count(), 2, "the RELEASE and the DECLINE");
+    });
+}
+
+/// Kea drops it after all.
+#[test]
+fn a_packet_without_a_subnet_is_not_looked_up() {
+    in_both_modes(|threads| {
+        let backend = Backend::json(json!({"224": "somestring"}));
+        let elsewhere = json!([{
+            "id": 1,
+            "subnet": "10.77.0.0/16",
+            "relay": { "ip-addresses": ["192.0.2.1"] },
+        }]);
+        let setup = Setup::new(threads).set("subnet4", elsewhere).debug("kea-dhcp4");
+        let kea = setup.hook(json!({"url": backend.url("/")})).start();
+        kea.client().with(82, FOO_BAR).send_discover();
+        kea.logged(&["DHCP4_SUBNET_SELECTION_FAILED"]);
+        assert_eq!(backend.asked(), 0);
+        kea.stop().assert_clean();
+    });
+}
+
+/// Descriptors that Kea's select() takes are left to Kea, where the process may have others.
+#[test]
+fn connections_have_high_descriptors() {
+    in_both_modes(|threads| {
+        let backend = Backend::json(json!({"224": "somestring"}));
+        let setup = Setup::new(threads).under(&["prlimit", "--nofile=4096:4096"]);
+        let kea = setup.hook(json!({"url": backend.url("/")})).start();
+        kea.client().with(82, FOO_BAR).discover();
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", kea.pid())).expect("descriptors");
+        let high = descriptors.filter(|entry| {
+            let name = entry.as_ref().expect("a descriptor").file_name();
+            name.to_str().is_some_and(|name| name.parse::<u32>().is_ok_and(|number| number >= 1024))
+        });
+        assert_eq!(high.count(), backend.connections());
+        kea.stop().assert_clean();
     });
 }
