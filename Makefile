@@ -4,6 +4,8 @@
 BUILD_PACKAGES := kea-dev libboost-dev g++ libssl-dev pkg-config
 # And for the demo and the tests: Kea, and the web server of the demo.
 PACKAGES := $(BUILD_PACKAGES) kea-dhcp4-server nginx-light
+# And for the benchmark: perfdhcp, callgrind, and what draws the plots.
+BENCH_PACKAGES := kea-admin valgrind gnuplot-nox
 # What only `make lint` needs.
 LINT_PACKAGES := clang-format
 
@@ -17,7 +19,11 @@ DEBIAN ?= trixie
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := answer parameters
 
-.PHONY: all build deps demo test test-docker rig foreign-version fuzz lint
+# What a benchmark is to do besides, for instance --rounds 5; and where its findings go.
+BENCH ?=
+BENCHMARKS := docs/benchmark
+
+.PHONY: all build deps demo test test-docker rig foreign-version fuzz bench bench-quick bench-docker bench-report lint
 
 all: build
 
@@ -35,7 +41,7 @@ demo: deps
 
 # Unit tests, and every test against a real kea-dhcp4.
 test: deps
-	$(CARGO) test --locked --lib --tests --example dhcp-client
+	$(CARGO) test --locked --lib --tests --example dhcp-client --example bench
 
 # All tests, against the Kea of another Debian release.
 test-docker:
@@ -62,6 +68,28 @@ fuzz:
 	    $(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 	        -dict=fuzz/$$target.dict -max_len=65536 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; \
 	done
+
+# The hook beside Kea alone, with the Kea of this machine: the whole, and the ratios alone in two minutes or three.
+bench bench-quick: deps
+	@$(call install,$(BENCH_PACKAGES))
+	@$(CARGO) build --quiet --locked --release --lib --examples
+	@target/release/examples/bench run $(if $(filter bench-quick,$@),--quick,\
+	    --json $(BENCHMARKS)/kea-$$(PATH=$$PATH:/usr/sbin kea-dhcp4 -v).json) $(BENCH)
+
+# The same with the Kea of another Debian release.
+bench-docker:
+	docker build --quiet --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target build --tag remote-opts-build:$(DEBIAN) .
+	docker build --quiet --file test/bench/Dockerfile --build-arg BUILD=remote-opts-build:$(DEBIAN) \
+	    --tag remote-opts-bench:$(DEBIAN) .
+	mkdir -p $(BENCHMARKS)
+	docker run --rm --init --network none --ulimit nofile=65536 --volume "$(CURDIR)/$(BENCHMARKS):/src/$(BENCHMARKS)" \
+	    remote-opts-bench:$(DEBIAN) $(BENCH)
+
+# Puts the findings into README.md: tables, and a plot.
+bench-report:
+	@$(call install,$(BUILD_PACKAGES) gnuplot-nox)
+	@$(CARGO) build --quiet --locked --release --lib --examples
+	@target/release/examples/bench report $(sort $(wildcard $(BENCHMARKS)/kea-*.json))
 
 lint: deps
 	@$(call install,$(LINT_PACKAGES))

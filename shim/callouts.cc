@@ -49,8 +49,8 @@ Pkt4Ptr packet_argument(const CalloutHandle& handle, const char* name) {
     return packet;
 }
 
-// What is known of the packet; null where it did not come by pkt4_receive. (Not asked for in vain otherwise: Kea
-// throws where there is nothing.)
+// What is known of the packet; null where it did not come by pkt4_receive. (Not asked for in vain otherwise:
+// Kea throws where there is nothing.)
 KnownPtr known(const CalloutHandle& handle) {
     try {
         KnownPtr known;

@@ -39,7 +39,8 @@ bool Expression::is_true(const Packet& query) const {
 
 void Expression::read(const Packet& query, rust::Vec<std::uint8_t>& value) const {
     const auto text = isc::dhcp::evaluateString(expression_, *query.pointer());
-    append(value, rust::Slice<const std::uint8_t>(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+    append(value,
+           rust::Slice<const std::uint8_t>(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
 }
 
 }  // namespace remote_opts

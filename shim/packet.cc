@@ -12,8 +12,8 @@ namespace remote_opts {
 
 namespace {
 
-// The first option of this code, null without one. Not Kea's getOption, which copies the option in a callout, for those
-// that change it.
+// The first option of this code, null without one. Not Kea's getOption, which copies the option in a callout,
+// for those that change it.
 OptionPtr find(const isc::dhcp::OptionCollection& options, std::uint8_t code) {
     const auto found = options.find(code);
     return found == options.end() ? nullptr : found->second;

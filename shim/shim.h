@@ -28,7 +28,8 @@ enum class Severity : std::uint8_t;
 enum class Verdict : std::uint8_t;
 struct Lookup;
 
-// What this library knows of a packet between its callouts: in the packet's callout context, from pkt4_receive on.
+// What this library knows of a packet between its callouts: in the packet's callout context, from
+// pkt4_receive on.
 struct Known {
     // The filter's.
     Verdict verdict;

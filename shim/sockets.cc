@@ -1,8 +1,9 @@
 // The library's own sockets: out of the way of Kea's.
 //
-// Kea's main thread waits by select(), which takes no descriptor from FD_SETSIZE (1024) on: the C library ends the
-// process that tries, as it would when somebody connects to the control socket while a thousand lookups hold all
-// descriptors below. So the sockets of lookups get descriptors from there on. build.rs has the linker put
+// Kea's main thread waits by select(), which takes no descriptor from FD_SETSIZE (1024) on: the C library
+// ends the process that tries, as it would when somebody connects to the control socket while a thousand
+// lookups hold all descriptors below. So the sockets of lookups get descriptors from there on. build.rs has
+// the linker put
 // __wrap_socket in the place of socket() for this library alone (--wrap of ld).
 
 #include <fcntl.h>

@@ -111,13 +111,13 @@ fn read(text: &str) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Percentiles, in milliseconds.
+/// Percentiles, in milliseconds; 0 where there is nothing.
 pub fn times(mut took: Vec<Duration>) -> Times {
     took.sort_unstable();
     let at = |part: f64| {
         let index = (took.len() as f64 * part) as usize;
         let found = took.get(index.min(took.len().saturating_sub(1)));
-        found.map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+        found.map_or(0.0, |time| time.as_secs_f64() * 1000.0)
     };
     Times { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
 }
@@ -171,4 +171,38 @@ pub fn search(guess: f64, step: f64, mut run: impl FnMut(f64) -> Result<Outcome>
         }
     }
     Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_perfdhcp_prints() {
+        let outcome = read(
+            "***Statistics for: DISCOVER-OFFER***\nsent packets: 3\nreceived packets: 2\ndrops: 1\n\
+             ***Timestamps for packets: DISCOVER-OFFER***\n\
+             sent / received: 000000.000000 / 000000.001000\nsent / received: 000002.000000 / 000002.003000\n\
+             ***Statistics for: REQUEST-ACK***\nsent packets: 2\nreceived packets: 1\n\
+             ***Timestamps for packets: REQUEST-ACK***\nsent / received: 000000.001000 / 000000.005000\n",
+        )
+        .unwrap();
+        assert_eq!((outcome.sent, outcome.served, outcome.rate), (3, 1, 1.0));
+        assert_eq!((outcome.offers.len(), times(outcome.acks).p99), (2, 4.0));
+        assert!(read("perfdhcp: no").is_err());
+    }
+
+    #[test]
+    fn the_highest_rate_is_found_from_below_and_from_above() {
+        for (guess, step) in [(1000.0, 1.5), (9000.0, 1.06), (4321.0, 1.06)] {
+            let found = search(guess, step, |rate| {
+                let served = if rate <= 4321.0 { 100 } else { 90 };
+                Ok(Outcome { sent: 100, served, rate, ..Outcome::default() })
+            })
+            .unwrap();
+            assert!((4321.0 * 0.98..=4321.0).contains(&found), "{found} from {guess}");
+        }
+        let nothing = search(5.0, 1.5, |rate| Ok(Outcome { sent: 100, rate, ..Outcome::default() }));
+        assert_eq!(nothing.unwrap(), 0.0);
+    }
 }

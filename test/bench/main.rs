@@ -332,7 +332,8 @@ impl Bench {
                 };
                 let mut with_hook = Vec::new();
                 for &one in &together {
-                    let guess = found[one].last().map(|rates| rates.with_hook).filter(|rate| *rate > 0.0);
+                    let last = found[one].last().map(|rates| rates.with_hook).filter(|rate| *rate > 0.0);
+                    let guess = last.or(kea::parks().then_some(first * 0.7));
                     with_hook.push(self.rate(&scenarios[one], guess, round)?);
                 }
                 let second = measure_alone(&mut last_alone)?;
@@ -477,8 +478,7 @@ fn run(bench: &Bench, json: Option<&Path>) -> Result<()> {
     if let Some(file) = json {
         fs::create_dir_all(file.parent().context("a file in a folder")?)?;
         fs::write(file, serde_json::to_string_pretty(&results)? + "\n")?;
-        let stem = file.with_extension("");
-        plot(std::slice::from_ref(&results), &stem)?;
+        plot(std::slice::from_ref(&results), file)?;
         println!("kept in {}, plots beside it", file.display());
     }
     Ok(())
@@ -523,29 +523,29 @@ fn load(case: &str, rate: f64, period: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Puts the tables of these runs between the marks in README.md, and their plot beside the first of them.
+/// Puts the tables of these runs between the marks in README.md and docs/benchmark/README.md, and their plot there, too.
 fn report(files: &[PathBuf]) -> Result<()> {
-    let read = |file: &PathBuf| -> Result<Results> {
-        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        serde_json::from_str(&text).with_context(|| file.display().to_string())
-    };
-    let all = files.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = fs::read_to_string(&readme)?;
-    let (before, rest) = text.split_once(results::BEGIN).context("no mark in README.md")?;
-    let (_, after) = rest.split_once(results::END).context("no second mark in README.md")?;
-    let tables = results::tables(&all);
-    fs::write(&readme, format!("{before}{}\n\n{tables}{}{after}", results::BEGIN, results::END))?;
-    plot(&all, &files[0].with_file_name("benchmark"))
+    let all = results::read(files)?;
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (document, tables) in results::documents(&all) {
+        let file = project.join(document);
+        let text = fs::read_to_string(&file).with_context(|| document.to_owned())?;
+        let (before, rest) =
+            text.split_once(results::BEGIN).with_context(|| format!("no mark in {document}"))?;
+        let (_, after) =
+            rest.split_once(results::END).with_context(|| format!("no second mark in {document}"))?;
+        fs::write(&file, format!("{before}{}\n\n{tables}{}{after}", results::BEGIN, results::END))?;
+    }
+    plot(&all, &project.join("docs/benchmark/benchmark.json"))
 }
 
-/// PNG and SVG.
-fn plot(all: &[Results], stem: &Path) -> Result<()> {
+/// PNG and SVG, named as this file, which ends otherwise.
+fn plot(all: &[Results], named_as: &Path) -> Result<()> {
     for (terminal, extension) in [
         ("pngcairo size 1300,560 font 'sans,10'", "png"),
         ("svg size 1300,560 font 'sans,10' background 'white'", "svg"),
     ] {
-        let file = stem.with_extension(extension);
+        let file = named_as.with_extension(extension);
         let script = results::plot(all, terminal, &file.display().to_string());
         let mut gnuplot = Command::new("gnuplot")
             .stdin(std::process::Stdio::piped())

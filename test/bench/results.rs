@@ -1,10 +1,13 @@
 //! What a benchmark found: the JSON file, and what is made of it for people.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
 
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// In README.md, what stands between these two comes from here.
+/// In a document, what stands between these two comes from here.
 pub const BEGIN: &str = "<!-- benchmark: begin -->";
 pub const END: &str = "<!-- benchmark: end -->";
 
@@ -111,6 +114,21 @@ impl Results {
         median(cases.flat_map(|case| &case.rates).map(|rates| rates.without))
     }
 
+    /// Names the threads, too, where a case differs in them from the first.
+    fn name_of(&self, case: &Case) -> String {
+        match self.cases.first() {
+            Some(first) if first.threads != case.threads => {
+                let plural = if case.threads == 1 { "" } else { "s" };
+                format!("{}, {} thread{plural}", case.name, case.threads)
+            }
+            _ => case.name.clone(),
+        }
+    }
+
+    fn case(&self, name: &str) -> Option<&Case> {
+        self.cases.iter().find(|case| self.name_of(case) == name)
+    }
+
     fn title(&self) -> String {
         format!("Kea {}", self.kea)
     }
@@ -124,6 +142,58 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
         count if count % 2 == 1 => values[count / 2],
         count => (values[count / 2 - 1] + values[count / 2]) / 2.0,
     }
+}
+
+/// Reads what runs have kept.
+pub fn read(files: &[PathBuf]) -> Result<Vec<Results>> {
+    let read = |file: &PathBuf| -> Result<Results> {
+        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| file.display().to_string())
+    };
+    files.iter().map(read).collect()
+}
+
+/// The documents that show results, and what each is to have between its marks.
+pub fn documents(all: &[Results]) -> [(&'static str, String); 2] {
+    [("README.md", summary(all)), ("docs/benchmark/README.md", tables(all))]
+}
+
+/// The rates of all runs in one table of Markdown.
+fn summary(all: &[Results]) -> String {
+    let mut head = vec!["rate beside Kea alone (exchanges/s)".to_owned()];
+    head.extend(all.iter().map(Results::title));
+    let mut rows = vec![head];
+    let mut alone = vec!["Kea alone".to_owned()];
+    alone.extend(all.iter().map(|results| {
+        let threads = results.cases.first().map_or(0, |case| case.threads);
+        format!("1 ({:.0})", results.alone(threads))
+    }));
+    rows.push(alone);
+    for name in case_names(all) {
+        let mut row = vec![name.clone()];
+        row.extend(all.iter().map(|results| match results.case(&name) {
+            Some(case) => format!("{:.2} ({:.0})", case.ratio(), case.rate()),
+            None => "–".to_owned(),
+        }));
+        rows.push(row);
+    }
+    let mut text = String::new();
+    table(&mut text, &rows);
+    text
+}
+
+/// The cases of all runs, each once.
+fn case_names(all: &[Results]) -> Vec<String> {
+    let mut names = Vec::new();
+    for results in all {
+        for case in &results.cases {
+            let name = results.name_of(case);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
 }
 
 /// The results as tables of Markdown, which can be read as they stand, too.
@@ -212,21 +282,14 @@ fn table(text: &mut String, rows: &[Vec<String>]) {
 
 /// A program for gnuplot: the ratios of every case, and the time to an OFFER, beside Kea alone.
 pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
+    let with_latency = all.iter().flat_map(|results| &results.cases).any(|case| case.latency.is_some());
+    let panels = if with_latency { 2 } else { 1 };
     let mut script = format!(
-        "set terminal {terminal}\nset output '{output}'\nset multiplot layout 1,2\n\
+        "set terminal {terminal}\nset output '{output}'\nset multiplot layout 1,{panels}\n\
          set style data histogram\nset style histogram clustered gap 1\nset style fill solid 0.8 border -1\n\
          set xtics rotate by -35 noenhanced\nset grid y\nset key top right noenhanced\nset bmargin 11\nset rmargin 8\n"
     );
-    let case_names: Vec<_> = all.iter().max_by_key(|one| one.cases.len()).map_or(Vec::new(), |one| {
-        one.cases.iter().map(|case| format!("{}{}", case.name, threads_of(case, one))).collect()
-    });
-    let find = |results: &Results, name: &str| {
-        results
-            .cases
-            .iter()
-            .find(|case| format!("{}{}", case.name, threads_of(case, results)) == *name)
-            .cloned()
-    };
+    let case_names = case_names(all);
     let number = |value: Option<f64>| value.map_or("NaN".to_owned(), |value| format!("{value:.3}"));
     for (block, value) in [
         ("rates", (|case: &Case| Some(case.ratio())) as fn(&Case) -> Option<f64>),
@@ -236,7 +299,7 @@ pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
         for name in &case_names {
             let _ = write!(script, "\"{name}\"");
             for results in all {
-                let _ = write!(script, " {}", number(find(results, name).as_ref().and_then(value)));
+                let _ = write!(script, " {}", number(results.case(name).and_then(value)));
             }
             script.push('\n');
         }
@@ -253,19 +316,34 @@ pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
         "set title 'Exchanges a second, Kea without the hook = 1'\nset yrange [0:1.15]\nplot {}, 1 notitle with lines lc 'black'",
         series("rates")
     );
-    let _ = writeln!(
-        script,
-        "set title 'Time to an OFFER at half of that rate (median, ms)'\nset yrange [0.1:2000]\nset logscale y\nplot {}\n\
-         unset multiplot",
-        series("offers")
-    );
-    script
+    if with_latency {
+        let _ = writeln!(
+            script,
+            "set title 'Time to an OFFER at half of that rate (median, ms)'\nset yrange [0.1:2000]\nset logscale y\nplot {}",
+            series("offers")
+        );
+    }
+    script + "unset multiplot\n"
 }
 
-/// Names the threads where a case differs in them from the first.
-fn threads_of(case: &Case, results: &Results) -> String {
-    match results.cases.first() {
-        Some(first) if first.threads != case.threads => format!(", {} threads", case.threads),
-        _ => String::new(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median([4.0, 1.0]), 2.5);
+        assert!(median([]).is_nan());
+    }
+
+    #[test]
+    fn columns_are_even() {
+        let mut text = String::new();
+        table(
+            &mut text,
+            &[["a", "bb"].map(str::to_owned).to_vec(), ["ccc", "7"].map(str::to_owned).to_vec()],
+        );
+        assert_eq!(text, "| a   | bb |\n|-----|---:|\n| ccc |  7 |\n\n");
     }
 }

@@ -1,12 +1,32 @@
 //! The documents under docs/, held against the library. (Each answer that a test gives goes through the schema, too:
 //! see `Answer::json`.)
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::results;
 use crate::support::backend::Backend;
 use crate::support::kea::{Setup, Threads};
 use crate::support::schema::{is_good, json_file, validate};
+
+/// Whoever changes a number in a document, or measures again, runs `make bench-report`.
+#[test]
+fn numbers_of_the_benchmark_come_from_its_files() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = fs::read_dir(project.join("docs/benchmark")).expect("docs/benchmark");
+    let mut files: Vec<_> = folder.map(|entry| entry.expect("a file").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+    files.sort();
+    assert!(!files.is_empty(), "no results in docs/benchmark");
+    for (document, tables) in results::documents(&results::read(&files).unwrap()) {
+        let text = fs::read_to_string(project.join(document)).expect(document);
+        let expected = format!("{}\n\n{tables}{}", results::BEGIN, results::END);
+        assert!(text.contains(&expected), "{document} is to have\n{expected}");
+    }
+}
 
 const OPEN_API: &str = "docs/backend.openapi.json";
 

@@ -15,6 +15,9 @@ mod log;
 mod neighbours;
 mod parking;
 mod request;
+#[path = "../bench/results.rs"]
+#[allow(dead_code)] // The benchmark uses the rest.
+mod results;
 mod statistics;
 #[path = "../support/mod.rs"]
 mod support;
