@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use remote_opts::parameters::{self, Parameters};
 use remote_opts::request::Request;
 use serde_json::Value;
-use url::Position;
+use url::{Position, Url};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -55,11 +55,13 @@ fn check(parameters: &Parameters) {
     assert!((1..=16).contains(&urls.len()));
     for target in &parameters.targets {
         assert!(matches!(target.url().scheme(), "http" | "https"));
-        assert!(target.names().iter().all(|name| parameters.query.contains_key(name)));
+        assert!(target.names().all(|name| parameters.query.contains_key(name)));
         for value in VALUES {
-            let values = parameters.query.keys().map(|name| (name.clone(), value.to_vec())).collect();
+            let values = parameters.query.keys().map(|name| (name.as_str().into(), value.to_vec())).collect();
             let Some(request) = Request::new(Vec::new(), values) else { continue };
-            let asked = request.url(target);
+            let text = request.url(target);
+            let asked = Url::parse(&text).expect("a URL");
+            assert_eq!(asked.as_str(), text, "what is asked is the key, as it stands");
             let (end, segments) = (Position::BeforePath, |path: &str| path.split('/').count());
             assert_eq!(asked[..end], target.url()[..end], "the backend that was configured");
             assert_eq!(segments(asked.path()), segments(target.url().path()), "{asked}");
