@@ -82,7 +82,7 @@ bench-docker:
 	docker build --quiet --file test/bench/Dockerfile --build-arg BUILD=remote-opts-build:$(DEBIAN) \
 	    --tag remote-opts-bench:$(DEBIAN) .
 	mkdir -p $(BENCHMARKS)
-	docker run --rm --init --network none --ulimit nofile=65536 --volume "$(CURDIR)/$(BENCHMARKS):/src/$(BENCHMARKS)" \
+	docker run --rm --init --network none --volume "$(CURDIR)/$(BENCHMARKS):/src/$(BENCHMARKS)" \
 	    remote-opts-bench:$(DEBIAN) $(BENCH)
 
 # Puts the findings into README.md: tables, and a plot.
