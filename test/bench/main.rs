@@ -464,20 +464,28 @@ fn run(bench: &Bench, json: Option<&Path>) -> Result<()> {
         instructions: Vec::new(),
         memory: Vec::new(),
     };
+    // After each part: it takes long, and may be interrupted.
+    let keep = |results: &Results| -> Result<()> {
+        let Some(file) = json else { return Ok(()) };
+        fs::create_dir_all(file.parent().context("a file in a folder")?)?;
+        Ok(fs::write(file, serde_json::to_string_pretty(results)? + "\n")?)
+    };
+    keep(&results)?;
     if !bench.quick {
         for (case, scenario) in results.cases.iter_mut().zip(&scenarios) {
             case.latency = Some(bench.latency(scenario, case.rate())?);
         }
+        keep(&results)?;
         if bench.only.is_none() {
             results.instructions = bench.costs()?;
+            keep(&results)?;
             let alone = median(results.cases[0].rates.iter().map(|rates| rates.without));
             results.memory = bench.memory(alone * if kea::parks() { 0.5 } else { 0.2 })?;
         }
     }
+    keep(&results)?;
     println!("\n{}", results::tables(std::slice::from_ref(&results)));
     if let Some(file) = json {
-        fs::create_dir_all(file.parent().context("a file in a folder")?)?;
-        fs::write(file, serde_json::to_string_pretty(&results)? + "\n")?;
         plot(std::slice::from_ref(&results), file)?;
         println!("kept in {}, plots beside it", file.display());
     }
