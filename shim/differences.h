@@ -19,6 +19,10 @@
 #include <boost/shared_ptr.hpp>
 #include <type_traits>
 
+// Pkt::addClass(const ClientClass&, bool), which 3.0 does not have. Weak, so that the library of an earlier
+// version can be opened there, and be refused by its version. (The other functions are in all versions.)
+__asm__(".weak _ZN3isc4dhcp3Pkt8addClassERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEb");
+
 namespace isc::dhcp {
 // Its header, dhcpsrv/subnet.h, wants others that Debian's kea-dev does not have.
 class Subnet4;
