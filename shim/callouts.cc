@@ -49,8 +49,8 @@ Pkt4Ptr packet_argument(const CalloutHandle& handle, const char* name) {
     return packet;
 }
 
-// What is known of the packet; null where it did not come by pkt4_receive. (Not asked for in vain otherwise:
-// Kea throws where there is nothing.)
+// What is known of the packet; null where it did not come by subnet4_select. (Kea throws where there is
+// nothing, which is slow: that packet is none that Kea has a reply to.)
 KnownPtr known(const CalloutHandle& handle) {
     try {
         KnownPtr known;
@@ -89,26 +89,17 @@ std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept {
     return 0;
 }
 
-std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept {
-    guarded("pkt4_receive", [&] {
-        if (!settled_earlier(handle)) {
-            const auto verdict = admits(Packet(packet_argument(handle, "query4")));
-            handle.setContext(KNOWN, KnownPtr(new Known{verdict, nullptr}));
-        }
-    });
-    return 0;
-}
-
 std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
     guarded("subnet4_select", [&] {
-        const auto packet = known(handle);
+        const KnownPtr known(new Known);
+        handle.setContext(KNOWN, known);
         // Kea drops a packet that has no subnet.
         SelectedSubnet subnet;
-        if (packet && packet->verdict != Verdict::Refused && !settled_earlier(handle)) {
+        if (!settled_earlier(handle)) {
             handle.getArgument("subnet4", subnet);
         }
         if (subnet) {
-            look_up(packet->verdict, Packet(packet_argument(handle, "query4")), Callout(handle, *packet));
+            look_up(Packet(packet_argument(handle, "query4")), Callout(handle, *known));
         }
     });
     return 0;

@@ -1,12 +1,22 @@
 // Options and labels of Kea's packets.
 
+#include <dhcp/duid.h>
+#include <dhcp/hwaddr.h>
 #include <dhcp/option.h>
+
+#include <typeinfo>
+#include <vector>
 
 #include "kea-hook-remote-opts/shim/shim.h"
 #include "kea-hook-remote-opts/src/bridge.rs.h"
 
+using isc::dhcp::ClientId;
+using isc::dhcp::ClientIdPtr;
+using isc::dhcp::HWAddr;
+using isc::dhcp::HWAddrPtr;
 using isc::dhcp::Option;
 using isc::dhcp::OptionPtr;
+using isc::dhcp::Pkt4;
 
 namespace remote_opts {
 
@@ -19,13 +29,21 @@ OptionPtr find(const isc::dhcp::OptionCollection& options, std::uint8_t code) {
     return found == options.end() ? nullptr : found->second;
 }
 
+rust::Slice<const std::uint8_t> slice(const std::vector<std::uint8_t>& bytes) {
+    return {bytes.data(), bytes.size()};
+}
+
 // The payload as it is on the wire, whatever type Kea's definition gives the option.
 bool read(const OptionPtr& option, rust::Vec<std::uint8_t>& value) {
     if (!option) {
         return false;
     }
-    const auto payload = option->toBinary();
-    append(value, rust::Slice<const std::uint8_t>(payload.data(), payload.size()));
+    // Most options are bytes and nothing else.
+    if (typeid(*option) == typeid(Option) && option->getOptions().empty()) {
+        append(value, slice(option->getData()));
+    } else {
+        append(value, slice(option->toBinary()));
+    }
     return true;
 }
 
@@ -44,7 +62,23 @@ void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
 
 rust::String Packet::label() const { return rust::String::lossy(packet_->getLabel()); }
 
+rust::String label(rust::Slice<const std::uint8_t> hardware, rust::Slice<const std::uint8_t> identifier,
+                   std::uint32_t transaction) {
+    HWAddrPtr address;
+    if (!hardware.empty()) {
+        address = HWAddrPtr(new HWAddr(hardware.data() + 1, hardware.size() - 1, hardware[0]));
+    }
+    // Kea's own name for a packet, too, has none that is too short.
+    ClientIdPtr client;
+    if (identifier.size() >= ClientId::MIN_CLIENT_ID_LEN) {
+        client = ClientIdPtr(new ClientId(identifier.data(), identifier.size()));
+    }
+    return rust::String::lossy(Pkt4::makeLabel(address, client, transaction));
+}
+
 void Packet::read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths) const {
+    codes.reserve(packet_->options_.size());
+    lengths.reserve(packet_->options_.size());
     for (const auto& [code, option] : packet_->options_) {
         codes.push_back(static_cast<std::uint8_t>(code));
         lengths.push_back(option->len() - option->getHeaderLen());

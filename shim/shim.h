@@ -25,15 +25,12 @@ using isc::hooks::CalloutHandle;
 using isc::hooks::LibraryHandle;
 
 enum class Severity : std::uint8_t;
-enum class Verdict : std::uint8_t;
 struct Lookup;
 
 // What this library knows of a packet between its callouts: in the packet's callout context, from
-// pkt4_receive on.
+// subnet4_select on.
 struct Known {
-    // The filter's.
-    Verdict verdict;
-    // From subnet4_select to pkt4_send, if the client is looked up.
+    // If the client is looked up.
     std::unique_ptr<rust::Box<Lookup>> lookup;
 };
 
@@ -42,7 +39,6 @@ std::int32_t shim_version() noexcept;
 std::int32_t shim_load(LibraryHandle& handle) noexcept;
 std::int32_t shim_unload() noexcept;
 std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept;
-std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept;
 std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept;
 std::int32_t shim_pkt4_send(CalloutHandle& handle) noexcept;
 
@@ -106,6 +102,10 @@ class Packet {
   private:
     isc::dhcp::Pkt4Ptr packet_;
 };
+
+// How Kea names a packet: of its client's hardware type and address, and client identifier.
+rust::String label(rust::Slice<const std::uint8_t> hardware, rust::Slice<const std::uint8_t> identifier,
+                   std::uint32_t transaction);
 
 // An expression of Kea's own language. Throws where the text is none, and says where.
 class Expression {

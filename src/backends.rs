@@ -124,7 +124,7 @@ impl<F: Fetch> Backends<F> {
 
     /// Asks the backends that are not given up, one after the other, inside one deadline: each gets an equal share of
     /// the time that is left. `None`, with the reasons in the log beside `label`, when none has an answer.
-    pub async fn ask(self: &Arc<Self>, request: &Request, label: &str) -> Option<Found> {
+    pub async fn ask(self: &Arc<Self>, request: &Request, label: &Label) -> Option<Found> {
         let deadline = Instant::now() + self.timeout;
         let up: Vec<_> = (0..self.backends.len())
             .filter(|&index| self.backends[index].up.load(Ordering::Relaxed))
@@ -152,7 +152,7 @@ impl<F: Fetch> Backends<F> {
         timeout(share, self.fetch.get(url)).await.unwrap_or(Err(Failure::Late(share)))
     }
 
-    fn failed(self: &Arc<Self>, index: usize, life: u32, failure: &Failure, label: &str, url: &str) {
+    fn failed(self: &Arc<Self>, index: usize, life: u32, failure: &Failure, label: &Label, url: &str) {
         let backend = &self.backends[index];
         if let Some(held_back) = backend.errors.pass() {
             REMOPTS_LOOKUP_FAILED.error([&label, &format_args!("{failure}: {}{held_back}", shown_text(url))]);
@@ -292,6 +292,11 @@ pub(crate) mod scripted {
         }
     }
 
+    /// No packet in particular.
+    pub fn label() -> Label {
+        Arc::new("")
+    }
+
     pub fn request(client: u8) -> Request {
         Request::new(vec![(1, vec![client])], Default::default()).unwrap()
     }
@@ -305,7 +310,7 @@ pub(crate) mod scripted {
 mod tests {
     use tokio::time::{advance, sleep};
 
-    use super::scripted::{Says, Scripted, request, targets};
+    use super::scripted::{Says, Scripted, label, request, targets};
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(1);
@@ -319,12 +324,12 @@ mod tests {
         let fetch = Scripted::new(|url| if url.contains("c") { Says::Nothing(1) } else { Says::Never });
         let backends = backends(&["a", "b", "c"], &fetch);
         let start = Instant::now();
-        assert!(backends.ask(&request(1), "").await.is_some());
+        assert!(backends.ask(&request(1), &label()).await.is_some());
         assert_eq!(start.elapsed().as_millis(), 2 * 1000 / 3 + 1);
         assert_eq!(fetch.asked().len(), 3);
         fetch.says(Says::Never);
         let start = Instant::now();
-        assert!(backends.ask(&request(1), "").await.is_none());
+        assert!(backends.ask(&request(1), &label()).await.is_none());
         assert_eq!(start.elapsed().as_millis(), 1000);
     }
 
@@ -333,7 +338,7 @@ mod tests {
         let fetch = Scripted::new(|url| if url.contains("a/") { Says::Fails } else { Says::Nothing(1) });
         let backends = backends(&["a", "b"], &fetch);
         for client in 0..4 {
-            assert!(backends.ask(&request(client), "").await.is_some());
+            assert!(backends.ask(&request(client), &label()).await.is_some());
         }
         let asked = fetch.asked();
         assert_eq!(asked.iter().filter(|url| url.contains("//a/")).count(), 3, "{asked:?}");
@@ -346,7 +351,7 @@ mod tests {
         fetch.says(Says::Nothing(1));
         sleep(Duration::from_millis(600)).await;
         fetch.asked();
-        backends.ask(&request(1), "").await;
+        backends.ask(&request(1), &label()).await;
         assert_eq!(fetch.asked(), ["http://a/?sub82_1=01"]);
         // Nothing is tried any more.
         advance(5 * TRIAL_EVERY).await;
@@ -361,7 +366,7 @@ mod tests {
         for _ in 0..5 {
             for says in [Says::Fails, Says::Fails, Says::Nothing(1)] {
                 fetch.says(says);
-                backends.ask(&request(1), "").await;
+                backends.ask(&request(1), &label()).await;
                 assert!(!backends.all_given_up());
             }
         }
@@ -372,11 +377,11 @@ mod tests {
         let fetch = Scripted::new(|_| Says::Garbage);
         let backends = backends(&["a"], &fetch);
         for _ in 0..10 {
-            backends.ask(&request(1), "").await;
+            backends.ask(&request(1), &label()).await;
         }
         assert!(!backends.all_given_up());
-        backends.ask(&request(2), "").await;
-        backends.ask(&request(1), "").await;
+        backends.ask(&request(2), &label()).await;
+        backends.ask(&request(1), &label()).await;
         assert!(backends.all_given_up());
     }
 
@@ -385,7 +390,7 @@ mod tests {
         let fetch = Scripted::new(|_| Says::Fails);
         let backends = Backends::new(targets(&["a"]), Arc::clone(&fetch), Duration::from_secs(60));
         for _ in 0..3 {
-            backends.ask(&request(1), "").await;
+            backends.ask(&request(1), &label()).await;
         }
         assert!(backends.all_given_up());
         fetch.says(Says::Never);
@@ -400,7 +405,13 @@ mod tests {
         let backends = backends(&["a"], &fetch);
         let failed = |life| {
             for _ in 0..GIVEN_UP_AFTER {
-                backends.failed(0, life, &Failure::Late(TIMEOUT), "", targets(&["a"])[0].url().as_str());
+                backends.failed(
+                    0,
+                    life,
+                    &Failure::Late(TIMEOUT),
+                    &label(),
+                    targets(&["a"])[0].url().as_str(),
+                );
             }
             backends.all_given_up()
         };

@@ -11,7 +11,6 @@ use crate::messages::{REMOPTS_EXCEPTION, REMOPTS_PANIC};
 pub use crate::hook::Lookup;
 pub use ffi::{
     Callout, CalloutHandle, Definition, Expression, LibraryHandle, OptionValue, Packet, Parked, Severity,
-    Verdict,
 };
 
 // cxx generates the unsafe glue of the functions declared here.
@@ -32,26 +31,13 @@ mod ffi {
         Error,
     }
 
-    /// What the filter says of a client.
-    #[namespace = "remote_opts"]
-    #[derive(Debug)]
-    enum Verdict {
-        /// It is not looked up.
-        Refused,
-        /// It is.
-        Admitted,
-        /// `match` decides, when Kea has classified the packet.
-        Undecided,
-    }
-
     extern "Rust" {
         fn configure(parameters: &str) -> bool;
         fn release();
         /// What C++ keeps in a packet's callout context, between its callouts.
         #[namespace = "remote_opts"]
         type Lookup;
-        fn admits(query: &Packet) -> Verdict;
-        fn look_up(verdict: Verdict, query: &Packet, callout: &Callout);
+        fn look_up(query: &Packet, callout: &Callout);
         fn run_on_main_thread();
         fn configured(parked_packet_limit: i64);
         fn write_overrides(lookup: &Lookup, query: &Packet, response: &Packet);
@@ -83,7 +69,6 @@ mod ffi {
         fn shim_load(handle: Pin<&mut LibraryHandle>) -> i32;
         fn shim_unload() -> i32;
         fn shim_dhcp4_srv_configured(handle: Pin<&mut CalloutHandle>) -> i32;
-        fn shim_pkt4_receive(handle: Pin<&mut CalloutHandle>) -> i32;
         fn shim_subnet4_select(handle: Pin<&mut CalloutHandle>) -> i32;
         fn shim_pkt4_send(handle: Pin<&mut CalloutHandle>) -> i32;
 
@@ -94,7 +79,10 @@ mod ffi {
         /// Appends the hardware type and the hardware address of the client to `value`.
         fn read_hardware_address(self: &Packet, value: &mut Vec<u8>) -> Result<()>;
         /// How Kea names the packet in its own log: hwtype, hwaddr, client id, tid.
-        fn label(self: &Packet) -> Result<String>;
+        #[cxx_name = "label"]
+        fn packet_label(self: &Packet) -> Result<String>;
+        /// The same, of the client with this hardware type and address, and client identifier. Any thread.
+        fn label(hardware: &[u8], identifier: &[u8], transaction: u32) -> Result<String>;
         /// Appends the code of each option, and how many bytes of payload it has.
         fn read_lengths(self: &Packet, codes: &mut Vec<u8>, lengths: &mut Vec<usize>) -> Result<()>;
         /// Appends the payload of option `code` to `value`; false when the packet has none.
@@ -198,10 +186,10 @@ mod ffi {
 }
 
 pub(crate) use ffi::{
-    add_to_statistic, definition_by_code, definition_by_name, log_enabled, log_message, lowest_socket,
+    add_to_statistic, definition_by_code, definition_by_name, label, log_enabled, log_message, lowest_socket,
     make_raw_option, packet_queue_length, packet_queue_limit, packet_threads, parse_expression,
-    shim_dhcp4_srv_configured, shim_load, shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select,
-    shim_unload, shim_version, unwatch_main_thread, watch_main_thread,
+    shim_dhcp4_srv_configured, shim_load, shim_pkt4_send, shim_subnet4_select, shim_unload, shim_version,
+    unwatch_main_thread, watch_main_thread,
 };
 
 // SAFETY: a Parked holds boost::shared_ptrs, whose counts are atomic. What they lead to is touched by resume and drop alone,
@@ -239,12 +227,8 @@ fn release() {
     guard((), hook::release);
 }
 
-fn admits(query: &Packet) -> Verdict {
-    guard(Verdict::Refused, || hook::admits(query))
-}
-
-fn look_up(verdict: Verdict, query: &Packet, callout: &Callout) {
-    guard((), || hook::look_up(verdict, query, callout));
+fn look_up(query: &Packet, callout: &Callout) {
+    guard((), || hook::look_up(query, callout));
 }
 
 fn run_on_main_thread() {

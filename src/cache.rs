@@ -26,7 +26,7 @@ const MIN_EXCHANGES: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asker {
     /// What tells this client from every other: its hardware address and client identifier.
-    pub client: Box<[u8]>,
+    pub client: Arc<[u8]>,
     /// The transaction id, by which a retransmission is known from a new exchange.
     pub transaction: u32,
     /// Whether this message goes on with an exchange that another one began: a REQUEST does.
@@ -50,7 +50,7 @@ struct Exchange {
 pub struct Cache {
     size: usize,
     answers: LruCache<Key, Kept>,
-    exchanges: LruCache<Box<[u8]>, Exchange>,
+    exchanges: LruCache<Arc<[u8]>, Exchange>,
 }
 
 impl Cache {
@@ -106,7 +106,7 @@ impl Cache {
             reply: reply.clone(),
             until: now + EXCHANGE,
         };
-        self.exchanges.put(asker.client.clone(), exchange);
+        self.exchanges.put(Arc::clone(&asker.client), exchange);
         // In the order in which they were put: nothing else counts as a use.
         while self.exchanges.len() > self.size.max(MIN_EXCHANGES)
             || self.exchanges.peek_lru().is_some_and(|(_, oldest)| oldest.until <= now)
@@ -128,7 +128,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn asker(client: u8, transaction: u32) -> Asker {
-        Asker { client: Box::new([client]), transaction, continues: false }
+        Asker { client: Arc::new([client]), transaction, continues: false }
     }
 
     fn request(client: u8, transaction: u32) -> Asker {
@@ -191,7 +191,7 @@ mod tests {
             cache.keep(key, &None, lasting(60, 0), start);
             cache.hold(
                 key,
-                &Asker { client: Box::new((number as u32).to_be_bytes()), ..asker(0, 0) },
+                &Asker { client: Arc::new((number as u32).to_be_bytes()), ..asker(0, 0) },
                 &None,
                 start,
             );

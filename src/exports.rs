@@ -45,13 +45,7 @@ pub extern "C-unwind" fn dhcp4_srv_configured(handle: Pin<&mut CalloutHandle>) -
     bridge::shim_dhcp4_srv_configured(handle)
 }
 
-/// Callout: a query has arrived and is unpacked. Keeps the filter's verdict in the packet's callout context.
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn pkt4_receive(handle: Pin<&mut CalloutHandle>) -> c_int {
-    bridge::shim_pkt4_receive(handle)
-}
-
-/// Callout: the query's subnet is selected. Looks the client up; where it has to wait for the answer, the packet is parked
+/// Callout: the query's subnet is selected. Looks the client up, if the filter admits it; where it has to wait for the answer, the packet is parked
 /// if this Kea can do that here.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn subnet4_select(handle: Pin<&mut CalloutHandle>) -> c_int {

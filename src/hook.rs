@@ -1,7 +1,6 @@
 //! The way of a packet: from a callout to the edits of its reply. Called by the shim through the bridge.
 
-use std::cell::OnceCell;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -14,7 +13,7 @@ use reqwest::header::AUTHORIZATION;
 use crate::answer::{self, Member, Reason};
 use crate::backend::Http;
 use crate::backends::{Backends, shown};
-use crate::bridge::{self, Callout, Expression, Packet, Parked, Verdict};
+use crate::bridge::{self, Callout, Expression, Packet, Parked};
 use crate::cache::{Asker, Key};
 use crate::edits;
 use crate::filter::{self, Filter, message_type};
@@ -202,36 +201,6 @@ pub(crate) fn run_on_main_thread() {
     }
 }
 
-/// Whether this query's client is to be looked up.
-pub(crate) fn admits(query: &Packet) -> Verdict {
-    let Some(hook) = hook() else {
-        return Verdict::Refused;
-    };
-    let verdict = verdict(&hook.filter, query).unwrap_or_else(|exception| {
-        REMOPTS_EXCEPTION.error([&"pkt4_receive", &exception]);
-        Verdict::Refused
-    });
-    if verdict == Verdict::Refused {
-        log_not_admitted(query);
-    }
-    verdict
-}
-
-fn verdict(filter: &Filter, query: &Packet) -> Result<Verdict, cxx::Exception> {
-    if !filter::is_looked_up(query.message_type()?) {
-        return Ok(Verdict::Refused);
-    }
-    let user_class = option(query, filter::USER_CLASS)?;
-    let machine_id = option(query, filter::MACHINE_ID)?;
-    Ok(if filter.admits(user_class.as_deref(), machine_id.as_deref()) {
-        Verdict::Admitted
-    } else if filter.expression.is_some() {
-        Verdict::Undecided
-    } else {
-        Verdict::Refused
-    })
-}
-
 fn log_not_admitted(query: &Packet) {
     if REMOPTS_NOT_ADMITTED.debug_enabled() {
         let shown = |code| match option(query, code) {
@@ -250,27 +219,28 @@ pub struct Lookup(Arc<Asked>);
 struct Asked {
     /// The request's URL.
     key: Key,
-    client: Box<[u8]>,
+    client: Arc<[u8]>,
+    label: Label,
     /// Set before Kea goes on with the packet.
     outcome: OnceLock<Outcome>,
     /// The hook's, for members that are left out.
     refusals: Arc<Throttle>,
 }
 
-/// Looks a client up that is admitted, at the latest by `match`. Where the answer has to be waited for, the packet is
-/// parked, or, on a Kea that cannot park here, its thread waits.
-pub(crate) fn look_up(verdict: Verdict, query: &Packet, callout: &Callout) {
+/// Looks a client up that the filter admits. Where the answer has to be waited for, the packet is parked, or, on a Kea that
+/// cannot park here, its thread waits.
+pub(crate) fn look_up(query: &Packet, callout: &Callout) {
     let Some(hook) = hook() else {
         return;
     };
-    if let Err(exception) = hook.look_up(verdict, query, callout) {
+    if let Err(exception) = hook.look_up(query, callout) {
         REMOPTS_EXCEPTION.error([&"subnet4_select", &exception]);
     }
 }
 
 impl Hook {
-    fn look_up(&self, verdict: Verdict, query: &Packet, callout: &Callout) -> Result<(), cxx::Exception> {
-        if verdict == Verdict::Undecided && !self.matches(query) {
+    fn look_up(&self, query: &Packet, callout: &Callout) -> Result<(), cxx::Exception> {
+        if !self.admits(query)? {
             log_not_admitted(query);
             return Ok(());
         }
@@ -282,45 +252,54 @@ impl Hook {
         };
         let asked = Arc::new(Asked {
             key: Arc::clone(&question.key),
-            client: question.asker.client.clone(),
+            client: Arc::clone(&question.asker.client),
+            label: Arc::clone(&question.label),
             outcome: OnceLock::new(),
             refusals: Arc::clone(&self.refusals),
         });
         callout.keep(Box::new(Lookup(Arc::clone(&asked))))?;
-        let made = OnceCell::new();
-        let label = || made.get_or_init(|| label(query)).clone();
-        let outcome = match self.lookups.at_once(&question, &label) {
+        let outcome = match self.lookups.at_once(&question) {
             Some(outcome) => outcome,
             None if !callout.can_park() => {
                 let (sender, receiver) = mpsc::sync_channel(1);
                 // Nobody receives any more where the wait below has ended.
                 let deliver = Box::new(move |outcome| drop(sender.send(outcome)));
-                self.lookups.wait(question, &label, deliver);
+                self.lookups.wait(question, deliver);
                 receiver.recv_timeout(self.timeout + WAITING_SLACK).unwrap_or(Outcome::Failed)
             }
             None => match Place::take(&self.parked, self.places()?) {
                 Some(place) => {
                     let (parked, on_error) = (callout.park(query)?, self.on_error);
-                    let packet = ParkedPacket { parked, place, asked, label: label(), on_error };
+                    let packet = ParkedPacket { parked, place, asked, on_error };
                     let main_thread = Arc::clone(&self.main_thread);
                     let deliver = Box::new(move |outcome| packet.resume(outcome, &main_thread));
-                    self.lookups.wait(question, &label, deliver);
+                    self.lookups.wait(question, deliver);
                     return Ok(());
                 }
                 None => {
                     if let Some(held_back) = self.full.pass() {
-                        REMOPTS_PARKING_FULL.warn([&label(), &format_args!("{}{held_back}", asked.key)]);
+                        REMOPTS_PARKING_FULL.warn([&asked.label, &format_args!("{}{held_back}", asked.key)]);
                     }
                     Outcome::TurnedAway
                 }
             },
         };
-        if asked.settle(outcome, self.on_error, &label) == OnError::Drop {
+        if asked.settle(outcome, self.on_error) == OnError::Drop {
             callout.drop_packet()?;
         } else {
-            asked.classify(&|class| query.add_class(class), &label);
+            asked.classify(&|class| query.add_class(class));
         }
         Ok(())
+    }
+
+    fn admits(&self, query: &Packet) -> Result<bool, cxx::Exception> {
+        if !filter::is_looked_up(query.message_type()?) {
+            return Ok(false);
+        }
+        let read = |wanted: bool, code| if wanted { option(query, code) } else { Ok(None) };
+        let user_class = read(self.filter.user_class.is_some(), filter::USER_CLASS)?;
+        let machine_id = read(!self.filter.machine_id.is_empty(), filter::MACHINE_ID)?;
+        Ok(self.filter.admits(user_class.as_deref(), machine_id.as_deref()) || self.matches(query))
     }
 
     /// Whether `match` is true of this query. One that cannot be evaluated is not.
@@ -343,7 +322,7 @@ impl Hook {
 
     /// What to ask about a client; `None` where there is nothing to name it by.
     fn question(&self, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
-        let mut sub_options = Vec::new();
+        let mut sub_options = Vec::with_capacity(request::SUB_OPTIONS.len());
         for code in request::SUB_OPTIONS {
             let mut bytes = Vec::new();
             if query.read_sub_option(request::RELAY_AGENT_INFORMATION, code, &mut bytes)? {
@@ -362,15 +341,15 @@ impl Hook {
         let Some(request) = Request::new(sub_options, values) else {
             return Ok(None);
         };
-        let mut client = Vec::new();
+        let mut client = Vec::with_capacity(32);
         query.read_hardware_address(&mut client)?;
+        let identifier = client.len();
         query.read_option(CLIENT_IDENTIFIER, &mut client)?;
-        let asker = Asker {
-            client: client.into(),
-            transaction: query.transaction()?,
-            continues: query.message_type()? == message_type::REQUEST,
-        };
-        Ok(Some(Question { key: request.url(&self.backend).into(), request, asker }))
+        let (client, transaction) = (Arc::from(client), query.transaction()?);
+        let label = Arc::new(Named { client: Arc::clone(&client), identifier, transaction });
+        let continues = query.message_type()? == message_type::REQUEST;
+        let asker = Asker { client, transaction, continues };
+        Ok(Some(Question { key: request.url(&self.backend).into(), request, asker, label }))
     }
 
     /// The most packets that may be parked. Past its limit Kea refuses every packet, looked up or not, so that clients lose
@@ -389,7 +368,6 @@ struct ParkedPacket {
     parked: UniquePtr<Parked>,
     place: Place,
     asked: Arc<Asked>,
-    label: String,
     on_error: OnError,
 }
 
@@ -421,9 +399,8 @@ impl ParkedPacket {
     fn resume_here(mut self, outcome: Outcome) {
         // Before Kea goes on: it may do so here and now.
         drop(self.place);
-        let label = || self.label.clone();
-        if self.asked.settle(outcome, self.on_error, &label) == OnError::Continue {
-            self.asked.classify(&|class| self.parked.add_class(class), &label);
+        if self.asked.settle(outcome, self.on_error) == OnError::Continue {
+            self.asked.classify(&|class| self.parked.add_class(class));
             if let Err(exception) = self.parked.pin_mut().resume() {
                 REMOPTS_EXCEPTION.error([&"subnet4_select", &exception]);
             }
@@ -433,12 +410,8 @@ impl ParkedPacket {
 
 impl Asked {
     /// Counts, logs and keeps the outcome, and tells what is to become of the packet.
-    fn settle(&self, outcome: Outcome, on_error: OnError, label: &dyn Fn() -> String) -> OnError {
-        let debug = |message: &Message<2>| {
-            if message.debug_enabled() {
-                message.debug([&label(), &self.key]);
-            }
-        };
+    fn settle(&self, outcome: Outcome, on_error: OnError) -> OnError {
+        let debug = |message: &Message<2>| message.debug([&self.label, &self.key]);
         let statistic = match &outcome {
             Outcome::Answered(reply, source) => {
                 match (reply, source) {
@@ -471,19 +444,19 @@ impl Asked {
     }
 
     /// Logs that a member of the answer is left out.
-    fn refuse(&self, label: &dyn Fn() -> String, reason: &dyn Display, member: &Member) {
+    fn refuse(&self, reason: &dyn Display, member: &Member) {
         if let Some(held_back) = self.refusals.pass() {
-            REMOPTS_EDIT_REFUSED.warn([&label(), reason, &format_args!("{member}{held_back}")]);
+            REMOPTS_EDIT_REFUSED.warn([&self.label, reason, &format_args!("{member}{held_back}")]);
         }
     }
 
     /// Puts the query into the answer's client classes, before Kea goes on with it.
-    fn classify(&self, add_class: &dyn Fn(&str) -> Result<bool, cxx::Exception>, label: &dyn Fn() -> String) {
+    fn classify(&self, add_class: &dyn Fn(&str) -> Result<bool, cxx::Exception>) {
         let Some(Outcome::Answered(Some(answer), _)) = self.outcome.get() else {
             return;
         };
         for class in &answer.client_classes {
-            let refused = |reason: &dyn Display| self.refuse(label, reason, &answer::class_member(class));
+            let refused = |reason: &dyn Display| self.refuse(reason, &answer::class_member(class));
             match add_class(class) {
                 Ok(true) => {}
                 Ok(false) => refused(&Reason::UnknownClass),
@@ -502,12 +475,11 @@ pub(crate) fn write_overrides(Lookup(asked): &Lookup, query: &Packet, response: 
     };
     if let Some(Outcome::Answered(Some(answer), _)) = asked.outcome.get() {
         if filter::is_overridden(message_type) {
-            let refuse =
-                |reason: &dyn Display, member: &Member| asked.refuse(&|| label(query), reason, member);
+            let refuse = |reason: &dyn Display, member: &Member| asked.refuse(reason, member);
             let mut words = REMOPTS_OVERRIDDEN.debug_enabled().then(Vec::new);
             edits::apply(answer, query, response, &refuse, words.as_mut());
             if let Some(words) = words {
-                REMOPTS_OVERRIDDEN.debug([&label(query), &words.join(", "), &asked.key]);
+                REMOPTS_OVERRIDDEN.debug([&asked.label, &words.join(", "), &asked.key]);
             }
         }
     }
@@ -523,7 +495,25 @@ fn option(packet: &Packet, code: u8) -> Result<Option<Vec<u8>>, cxx::Exception> 
     Ok(packet.read_option(code, &mut value)?.then_some(value))
 }
 
-/// How Kea names the packet in its own log.
+/// A packet, as Kea names it in its own log.
+struct Named {
+    client: Arc<[u8]>,
+    /// Where in that the client identifier begins.
+    identifier: usize,
+    transaction: u32,
+}
+
+impl Display for Named {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let (hardware, identifier) = self.client.split_at(self.identifier);
+        match bridge::label(hardware, identifier, self.transaction) {
+            Ok(label) => formatter.write_str(&label),
+            Err(exception) => write!(formatter, "[{exception}]"),
+        }
+    }
+}
+
+/// The same, of a packet of which no more is known.
 fn label(packet: &Packet) -> String {
-    packet.label().unwrap_or_else(|exception| format!("[{exception}]"))
+    packet.packet_label().unwrap_or_else(|exception| format!("[{exception}]"))
 }

@@ -15,7 +15,7 @@ use crate::request::Request;
 use crate::throttle::Throttle;
 
 /// One packet's question.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Question {
     /// The key of the answer.
     pub key: Key,
@@ -23,6 +23,8 @@ pub struct Question {
     pub request: Request,
     /// Who asks.
     pub asker: Asker,
+    /// The packet, for the log.
+    pub label: Label,
 }
 
 /// What became of a question.
@@ -85,34 +87,31 @@ impl<F: Fetch> Lookups<F> {
         Lookups(Arc::new(Shared { state, backends, thread, max_in_flight, crowded }))
     }
 
-    /// The outcome, where it is known without waiting for a backend. `label` names the packet for the log.
-    pub fn at_once(&self, question: &Question, label: &dyn Fn() -> String) -> Option<Outcome> {
+    /// The outcome, where it is known without waiting for a backend.
+    pub fn at_once(&self, question: &Question) -> Option<Outcome> {
         let outcome = self.0.at_once(&mut self.0.state(), question)?;
-        self.0.report(question, &outcome, label);
+        self.0.report(question, &outcome);
         Some(outcome)
     }
 
     /// Leaves `deliver` to be called with the outcome: soon, or when the request for this key has ended.
-    pub fn wait(&self, question: Question, label: &dyn Fn() -> String, deliver: Deliver) {
+    pub fn wait(&self, question: Question, deliver: Deliver) {
         let mut state = self.0.state();
         if let Some(outcome) = self.0.at_once(&mut state, &question) {
             drop(state);
-            self.0.report(&question, &outcome, label);
+            self.0.report(&question, &outcome);
             return deliver(outcome);
         }
-        let Question { key, request, asker } = question;
+        let Question { key, request, asker, label } = question;
         let waiting = Waiting { asker, deliver };
         if let Some(others) = state.in_flight.get_mut(&key) {
             others.push(waiting);
             drop(state);
-            if REMOPTS_JOINED.debug_enabled() {
-                REMOPTS_JOINED.debug([&label(), &key]);
-            }
+            REMOPTS_JOINED.debug([&label, &key]);
             return;
         }
         state.in_flight.insert(Arc::clone(&key), vec![waiting]);
         drop(state);
-        let label = label();
         REMOPTS_LOOKUP.debug([&label, &key]);
         let under_way = UnderWay { shared: Arc::clone(&self.0), key: Some(key) };
         self.0.thread.spawn(async move {
@@ -160,23 +159,16 @@ impl<F: Fetch> Shared<F> {
     }
 
     /// Says what an outcome means that was known at once, with nothing locked.
-    fn report(
-        &self,
-        Question { key, request, .. }: &Question,
-        outcome: &Outcome,
-        label: &dyn Fn() -> String,
-    ) {
+    fn report(&self, Question { key, request, label, .. }: &Question, outcome: &Outcome) {
         match outcome {
             Outcome::Failed | Outcome::Answered(_, Source::Stale) => {
                 self.backends.want(request);
-                if REMOPTS_NO_BACKEND.debug_enabled() {
-                    REMOPTS_NO_BACKEND.debug([&label(), key]);
-                }
+                REMOPTS_NO_BACKEND.debug([label, key]);
             }
             Outcome::TurnedAway => {
                 if let Some(held_back) = self.crowded.pass() {
                     let limit = self.max_in_flight;
-                    REMOPTS_TOO_MANY_LOOKUPS.warn([&label(), &format_args!("{limit}{held_back}")]);
+                    REMOPTS_TOO_MANY_LOOKUPS.warn([label, &format_args!("{limit}{held_back}")]);
                 }
             }
             Outcome::Answered(..) | Outcome::LetGo => {}
@@ -253,7 +245,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::backends::scripted::{Says, Scripted, request, targets};
+    use crate::backends::scripted::{Says, Scripted, label, request, targets};
 
     struct Engine {
         fetch: Arc<Scripted>,
@@ -272,15 +264,15 @@ mod tests {
     impl Engine {
         /// A question about the client of this number, in a transaction.
         fn question(client: u8, transaction: u32) -> Question {
-            let asker = Asker { client: Box::new([client]), transaction, continues: false };
+            let asker = Asker { client: Arc::new([client]), transaction, continues: false };
             let request = request(client);
             let key = request.url(&targets(&["a"])[0]).into();
-            Question { key, request, asker }
+            Question { key, request, asker, label: label() }
         }
 
         fn ask(&self, question: Question) -> oneshot::Receiver<Outcome> {
             let (sender, receiver) = oneshot::channel();
-            self.lookups.wait(question, &String::new, Box::new(|outcome| sender.send(outcome).unwrap()));
+            self.lookups.wait(question, Box::new(|outcome| sender.send(outcome).unwrap()));
             receiver
         }
 
@@ -289,7 +281,7 @@ mod tests {
         }
 
         fn at_once(&self, client: u8, transaction: u32) -> Option<Outcome> {
-            self.lookups.at_once(&Self::question(client, transaction), &String::new)
+            self.lookups.at_once(&Self::question(client, transaction))
         }
     }
 
@@ -302,7 +294,7 @@ mod tests {
         let engine = engine(after(100, Says::Nothing(0)));
         let mut asked: Vec<_> = (0..3).map(|_| engine.ask(Engine::question(1, 7))).collect();
         // Another client with the same key.
-        let asker = Asker { client: Box::new([9]), transaction: 7, continues: false };
+        let asker = Asker { client: Arc::new([9]), transaction: 7, continues: false };
         asked.push(engine.ask(Question { asker, ..Engine::question(1, 7) }));
         for answer in asked {
             assert_eq!(answer.await.unwrap(), Outcome::Answered(NOTHING, Source::Asked));

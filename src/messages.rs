@@ -3,6 +3,7 @@
 //! Everything goes through Kea's logger `remote-opts-hooks`; any thread may log.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use crate::bridge::{self, Severity};
 
@@ -12,6 +13,9 @@ const PACKET: i32 = 40;
 const DETAIL: i32 = 50;
 /// Kea's highest debug level.
 const ALL: i32 = 99;
+
+/// What a log line calls a packet. It becomes text only where a line is written, in any thread.
+pub type Label = Arc<dyn Display + Send + Sync>;
 
 /// A message of the .mes file with `N` placeholders.
 pub struct Message<const N: usize> {
@@ -23,7 +27,7 @@ impl<const N: usize> Message<N> {
         Message { id }
     }
 
-    /// Whether [`debug`](Self::debug) would log: asked where making the arguments costs something.
+    /// Whether [`debug`](Self::debug) would log: asked where gathering the arguments costs something.
     pub fn debug_enabled(&self) -> bool {
         bridge::log_enabled(Severity::Debug, PACKET)
     }

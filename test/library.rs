@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// The functions that Kea looks for.
-const EXPORTS: [&str; 8] = [
+const EXPORTS: [&str; 7] = [
     "dhcp4_srv_configured",
     "load",
     "multi_threading_compatible",
-    "pkt4_receive",
     "pkt4_send",
     "subnet4_select",
     "unload",

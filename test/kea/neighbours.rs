@@ -162,17 +162,6 @@ fn an_exception_on_sending_is_logged_and_the_reply_goes_out_unchanged() {
     });
 }
 
-/// Kea itself gives up on the packet when its argument is spoilt; the server lives on.
-#[test]
-fn an_exception_on_receipt_is_logged() {
-    in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
-        let kea = start(threads, &backend, "pkt4_receive", "spoil");
-        admitted(&kea).send_discover();
-        assert_exception_logged(kea, "pkt4_receive");
-    });
-}
-
 #[track_caller]
 fn assert_exception_logged(kea: Kea, callout: &str) {
     let line = kea.logged(&["REMOPTS_EXCEPTION", callout]);
