@@ -3,8 +3,7 @@
 // Kea's main thread waits by select(), which takes no descriptor from FD_SETSIZE (1024) on: the C library
 // ends the process that tries, as it would when somebody connects to the control socket while a thousand
 // lookups hold all descriptors below. So the sockets of lookups get descriptors from there on. build.rs has
-// the linker put
-// __wrap_socket in the place of socket() for this library alone (--wrap of ld).
+// the linker put __wrap_socket in the place of socket() for this library alone (--wrap of ld).
 
 #include <fcntl.h>
 #include <sys/select.h>

@@ -86,7 +86,7 @@ fn main() -> ExitCode {
         Action::Run { quick, rounds, seconds, only, json } => {
             let bench = Bench {
                 rounds: rounds.unwrap_or(if quick { 1 } else { 3 }).max(1),
-                period: Duration::from_secs_f64(seconds.unwrap_or(if quick { 1.5 } else { 3.0 }).max(0.5)),
+                period: Duration::from_secs_f64(seconds.unwrap_or(if quick { 1.5 } else { 2.0 }).max(0.5)),
                 quick,
                 only,
                 start: Instant::now(),
@@ -130,6 +130,29 @@ struct Scenario {
 enum Asked {
     After(Duration),
     Down,
+}
+
+/// Where the highest rate is looked for, and in which steps (a factor).
+struct Guess {
+    rate: f64,
+    step: f64,
+}
+
+impl Guess {
+    /// That of another round.
+    fn again(rate: f64) -> Self {
+        Guess { rate, step: 1.06 }
+    }
+}
+
+impl Scenario {
+    /// Lookups a second, where each keeps a thread waiting.
+    fn most_waiting(&self) -> f64 {
+        match self.backend {
+            Asked::After(delay) => self.threads as f64 / delay.as_secs_f64(),
+            Asked::Down => f64::INFINITY,
+        }
+    }
 }
 
 /// As many threads as cores: Kea's own default.
@@ -278,7 +301,7 @@ impl Bench {
     }
 
     /// The highest rate that a server sustains.
-    fn rate(&self, scenario: &Scenario, guess: Option<f64>, round: usize) -> Result<f64> {
+    fn rate(&self, scenario: &Scenario, guess: Guess, round: usize) -> Result<f64> {
         let named = format!(
             "round {} of {}  {:34} {:2} threads",
             round + 1,
@@ -288,10 +311,8 @@ impl Bench {
         );
         let running = start(scenario)?;
         // Fills what is to be filled, and has what is down noticed.
-        running.load(guess.unwrap_or(1000.0).clamp(5.0, 1000.0) * 0.5, Duration::from_secs(1))?;
-        // From the last round's on, in smaller steps.
-        let (guess, step) = guess.map_or((1000.0, 1.5), |guess| (guess, 1.06));
-        let rate = search(guess, step, |rate| {
+        running.load(guess.rate.clamp(5.0, 1000.0) * 0.5, Duration::from_secs(1))?;
+        let rate = search(guess.rate, guess.step, |rate| {
             self.say(&format!("{named}  {rate:6.0}/s?"), false);
             // Long enough for as many REQUESTs as DISCOVERs to be under way, most of the time.
             let outcome = running.load(rate, self.period + 4 * running.delay)?;
@@ -322,6 +343,7 @@ impl Bench {
                     .collect();
                 let measure_alone = |last_alone: &mut Vec<(usize, f64)>| -> Result<f64> {
                     let guess = last_alone.iter().rev().find(|(of, _)| *of == threads).map(|(_, rate)| *rate);
+                    let guess = guess.map_or(Guess { rate: 1000.0, step: 1.5 }, Guess::again);
                     let rate = self.rate(&alone(threads), guess, round)?;
                     last_alone.push((threads, rate));
                     Ok(rate)
@@ -333,7 +355,9 @@ impl Bench {
                 let mut with_hook = Vec::new();
                 for &one in &together {
                     let last = found[one].last().map(|rates| rates.with_hook).filter(|rate| *rate > 0.0);
-                    let guess = last.or(kea::parks().then_some(first * 0.7));
+                    // A Kea that waits serves no more than its threads can wait for.
+                    let most = if kea::parks() { f64::INFINITY } else { scenarios[one].most_waiting() };
+                    let guess = last.map_or(Guess { rate: (first * 0.7).min(most), step: 1.2 }, Guess::again);
                     with_hook.push(self.rate(&scenarios[one], guess, round)?);
                 }
                 let second = measure_alone(&mut last_alone)?;
