@@ -17,11 +17,6 @@ namespace remote_opts {
 
 namespace {
 
-using KnownPtr = std::shared_ptr<Known>;
-
-// Name in the packet's callout context of what is known of it.
-const char* const KNOWN = "known";
-
 // Runs the body of a callout, or of load; what Kea's code throws in it is logged.
 template <typename Body>
 void guarded(const char* callout, Body body) noexcept {
@@ -49,13 +44,13 @@ Pkt4Ptr packet_argument(const CalloutHandle& handle, const char* name) {
     return packet;
 }
 
-// What is known of the packet; null where it did not come by subnet4_select. (Kea throws where there is
-// nothing, which is slow: that packet is none that Kea has a reply to.)
-KnownPtr known(const CalloutHandle& handle) {
+// The packet's lookup, null where there is none. (Kea throws where nothing was kept, which is slow: no packet
+// that gets a reply comes without having passed subnet4_select.)
+LookupPtr lookup(const CalloutHandle& handle) {
     try {
-        KnownPtr known;
-        handle.getContext(KNOWN, known);
-        return known;
+        LookupPtr lookup;
+        handle.getContext(LOOKUP, lookup);
+        return lookup;
     } catch (const NoSuchCalloutContext&) {
         return nullptr;
     }
@@ -91,15 +86,14 @@ std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept {
 
 std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
     guarded("subnet4_select", [&] {
-        const KnownPtr known(new Known);
-        handle.setContext(KNOWN, known);
+        handle.setContext(LOOKUP, LookupPtr());
         // Kea drops a packet that has no subnet.
         SelectedSubnet subnet;
         if (!settled_earlier(handle)) {
             handle.getArgument("subnet4", subnet);
         }
         if (subnet) {
-            look_up(Packet(packet_argument(handle, "query4")), Callout(handle, *known));
+            look_up(Packet(packet_argument(handle, "query4")), Callout(handle));
         }
     });
     return 0;
@@ -107,9 +101,9 @@ std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
 
 std::int32_t shim_pkt4_send(CalloutHandle& handle) noexcept {
     guarded("pkt4_send", [&] {
-        const auto packet = known(handle);
-        if (packet && packet->lookup && !settled_earlier(handle)) {
-            write_overrides(**packet->lookup, Packet(packet_argument(handle, "query4")),
+        const auto found = lookup(handle);
+        if (found && !settled_earlier(handle)) {
+            write_overrides(**found, Packet(packet_argument(handle, "query4")),
                             Packet(packet_argument(handle, "response4")));
         }
     });

@@ -1,6 +1,6 @@
 // Options and labels of Kea's packets.
 
-#include <dhcp/duid.h>
+#include <dhcp/dhcp4.h>
 #include <dhcp/hwaddr.h>
 #include <dhcp/option.h>
 
@@ -10,11 +10,10 @@
 #include "kea-hook-remote-opts/shim/shim.h"
 #include "kea-hook-remote-opts/src/bridge.rs.h"
 
-using isc::dhcp::ClientId;
-using isc::dhcp::ClientIdPtr;
 using isc::dhcp::HWAddr;
 using isc::dhcp::HWAddrPtr;
 using isc::dhcp::Option;
+using isc::dhcp::OptionBuffer;
 using isc::dhcp::OptionPtr;
 using isc::dhcp::Pkt4;
 
@@ -56,24 +55,24 @@ std::uint32_t Packet::transaction() const { return packet_->getTransid(); }
 void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
     if (const auto address = packet_->getHWAddr()) {
         value.push_back(static_cast<std::uint8_t>(address->htype_));
-        append(value, rust::Slice<const std::uint8_t>(address->hwaddr_.data(), address->hwaddr_.size()));
+        append(value, slice(address->hwaddr_));
     }
 }
 
 rust::String Packet::label() const { return rust::String::lossy(packet_->getLabel()); }
 
-rust::String label(rust::Slice<const std::uint8_t> hardware, rust::Slice<const std::uint8_t> identifier,
-                   std::uint32_t transaction) {
-    HWAddrPtr address;
+rust::String label(rust::Slice<const std::uint8_t> hardware, bool has_identifier,
+                   rust::Slice<const std::uint8_t> identifier, std::uint32_t transaction) {
+    // As Kea writes it, of a packet that has just these.
+    Pkt4 packet(isc::dhcp::DHCPDISCOVER, transaction);
     if (!hardware.empty()) {
-        address = HWAddrPtr(new HWAddr(hardware.data() + 1, hardware.size() - 1, hardware[0]));
+        packet.setHWAddr(HWAddrPtr(new HWAddr(hardware.data() + 1, hardware.size() - 1, hardware[0])));
     }
-    // Kea's own name for a packet, too, has none that is too short.
-    ClientIdPtr client;
-    if (identifier.size() >= ClientId::MIN_CLIENT_ID_LEN) {
-        client = ClientIdPtr(new ClientId(identifier.data(), identifier.size()));
+    if (has_identifier) {
+        packet.addOption(OptionPtr(new Option(Option::V4, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER,
+                                              OptionBuffer(identifier.begin(), identifier.end()))));
     }
-    return rust::String::lossy(Pkt4::makeLabel(address, client, transaction));
+    return rust::String::lossy(packet.getLabel());
 }
 
 void Packet::read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths) const {

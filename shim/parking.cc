@@ -25,23 +25,23 @@ const char* const SUBNET4 = "subnet4";
 bool Callout::can_park() const { return CAN_PARK; }
 
 void Callout::keep(rust::Box<Lookup> lookup) const {
-    known_.lookup = std::make_unique<rust::Box<Lookup>>(std::move(lookup));
+    handle_.setContext(LOOKUP, std::make_shared<rust::Box<Lookup>>(std::move(lookup)));
 }
 
 void Callout::drop_packet() const { handle_.setStatus(CalloutHandle::NEXT_STEP_DROP); }
 
 std::unique_ptr<Parked> Callout::park(const Packet& query) const {
+    // A reference keeps the packet parked; the server has put it into the lot beforehand.
+    const auto lot = handle_.getParkingLotHandlePtr();
+    auto parked = std::make_unique<Parked>(lot, query.pointer());
+    lot->reference(query.pointer());
+
     SelectedSubnet subnet;
     handle_.getArgument(SUBNET4, subnet);
     const int library = handle_.getCurrentLibrary();
     handle_.setCurrentLibrary(SERVER);
     handle_.setContext(SUBNET4, subnet);
     handle_.setCurrentLibrary(library);
-
-    // A reference keeps the packet parked; the server has put it into the lot beforehand.
-    const auto lot = handle_.getParkingLotHandlePtr();
-    auto parked = std::make_unique<Parked>(lot, query.pointer());
-    lot->reference(query.pointer());
     handle_.setStatus(CalloutHandle::NEXT_STEP_PARK);
     return parked;
 }

@@ -27,12 +27,10 @@ using isc::hooks::LibraryHandle;
 enum class Severity : std::uint8_t;
 struct Lookup;
 
-// What this library knows of a packet between its callouts: in the packet's callout context, from
-// subnet4_select on.
-struct Known {
-    // If the client is looked up.
-    std::unique_ptr<rust::Box<Lookup>> lookup;
-};
+// A packet's lookup, between its callouts: in the packet's callout context from subnet4_select on, null where
+// its client is not looked up.
+using LookupPtr = std::shared_ptr<rust::Box<Lookup>>;
+inline const char* const LOOKUP = "lookup";
 
 // The functions that Kea looks for, as src/exports.rs names them. None throws.
 std::int32_t shim_version() noexcept;
@@ -103,9 +101,10 @@ class Packet {
     isc::dhcp::Pkt4Ptr packet_;
 };
 
-// How Kea names a packet: of its client's hardware type and address, and client identifier.
-rust::String label(rust::Slice<const std::uint8_t> hardware, rust::Slice<const std::uint8_t> identifier,
-                   std::uint32_t transaction);
+// How Kea names a packet with this hardware type and address, client identifier, if it has one, and
+// transaction id.
+rust::String label(rust::Slice<const std::uint8_t> hardware, bool has_identifier,
+                   rust::Slice<const std::uint8_t> identifier, std::uint32_t transaction);
 
 // An expression of Kea's own language. Throws where the text is none, and says where.
 class Expression {
@@ -146,7 +145,7 @@ class Parked {
 // What a callout at subnet4_select can do with its packet.
 class Callout {
   public:
-    Callout(CalloutHandle& handle, Known& known) : handle_(handle), known_(known) {}
+    explicit Callout(CalloutHandle& handle) : handle_(handle) {}
 
     bool can_park() const;
     void keep(rust::Box<Lookup> lookup) const;
@@ -155,7 +154,6 @@ class Callout {
 
   private:
     CalloutHandle& handle_;
-    Known& known_;
 };
 
 // Kea's packet threads, 0 without multi-threading; and the queue in front of them, in packets; no limit: 0.

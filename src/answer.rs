@@ -68,6 +68,15 @@ pub enum Key {
     Name(String),
 }
 
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Key::Code(code) => code.fmt(formatter),
+            Key::Name(name) => name.fmt(formatter),
+        }
+    }
+}
+
 /// The value of an option as the answer has it, before any definition is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OptionValue {
@@ -136,7 +145,7 @@ pub enum Reason {
     #[error("the object is empty")]
     NoSubOptions,
     /// Kea makes no sub-option longer than 255 bytes, header and all, and splits none.
-    #[error("a sub-option is longer than {MAX_SUB_OPTION} bytes")]
+    #[error("longer than {MAX_SUB_OPTION} bytes")]
     LongSubOption,
     /// The reply would be longer than [`MAX_REPLY`].
     #[error("the reply would not fit into an Ethernet frame")]
@@ -157,7 +166,7 @@ pub enum Reason {
     #[error("the value is no object of options")]
     NoOptions,
     /// A member that the structured form does not have.
-    #[error("the structured form has no such member: options belong into \"options\"")]
+    #[error("the answer is of the structured form, where options belong into \"options\"")]
     NoMember,
 }
 

@@ -134,6 +134,9 @@ impl<F: Fetch> Backends<F> {
             let backend = &self.backends[index];
             let life = backend.life.load(Ordering::Relaxed);
             let url = request.url(&backend.target);
+            if REMOPTS_LOOKUP.debug_enabled() {
+                REMOPTS_LOOKUP.debug([label, &shown_text(&url)]);
+            }
             match self.get(&url, share).await {
                 Ok(found) => {
                     *backend.failures() = Failures::default();

@@ -81,8 +81,14 @@ mod ffi {
         /// How Kea names the packet in its own log: hwtype, hwaddr, client id, tid.
         #[cxx_name = "label"]
         fn packet_label(self: &Packet) -> Result<String>;
-        /// The same, of the client with this hardware type and address, and client identifier. Any thread.
-        fn label(hardware: &[u8], identifier: &[u8], transaction: u32) -> Result<String>;
+        /// The same, of a packet with this hardware type and address, client identifier, if it has one, and transaction id. Any
+        /// thread.
+        fn label(
+            hardware: &[u8],
+            has_identifier: bool,
+            identifier: &[u8],
+            transaction: u32,
+        ) -> Result<String>;
         /// Appends the code of each option, and how many bytes of payload it has.
         fn read_lengths(self: &Packet, codes: &mut Vec<u8>, lengths: &mut Vec<usize>) -> Result<()>;
         /// Appends the payload of option `code` to `value`; false when the packet has none.

@@ -197,7 +197,7 @@ fn with_sub_options(
     members: &[(Key, OptionValue)],
 ) -> Result<Made, Box<dyn Error>> {
     let mut codes = Vec::new();
-    for (key, value) in members {
+    let mut make = |key: &Key, value: &OptionValue| -> Result<Made, Box<dyn Error>> {
         let (code, definition) = find(query, space, key)?;
         if codes.contains(&code) {
             return Err(Reason::Twice.into());
@@ -207,6 +207,10 @@ fn with_sub_options(
         if sub_option.length()? > MAX_SUB_OPTION {
             return Err(Reason::LongSubOption.into());
         }
+        Ok(sub_option)
+    };
+    for (key, value) in members {
+        let sub_option = make(key, value).map_err(|reason| format!("sub-option {key}: {reason}"))?;
         option.pin_mut().add(sub_option)?;
     }
     Ok(option)

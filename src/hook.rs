@@ -9,6 +9,7 @@ use std::time::Duration;
 use cxx::UniquePtr;
 use nix::sys::resource::{Resource, getrlimit};
 use reqwest::header::AUTHORIZATION;
+use url::Url;
 
 use crate::answer::{self, Member, Reason};
 use crate::backend::Http;
@@ -113,7 +114,9 @@ fn set_up(parameters: &str) -> Result<Hook, Box<dyn std::error::Error>> {
     } = parameters;
     let runtime = Runtime::start()?;
     let backend = Target::new(shown(targets[0].url()));
-    let asked: Vec<_> = targets.iter().map(|target| shown(target.url()).to_string()).collect();
+    // As in the configuration: an URL encodes the braces of its path.
+    let braces = |url: Url| url.as_str().replace("%7B", "{").replace("%7D", "}");
+    let asked: Vec<_> = targets.iter().map(|target| braces(shown(target.url()))).collect();
     let backends = Backends::new(targets, Http::new(headers, tls, freshness, connections())?, timeout);
     let lookups = Lookups::new(backends, cache_size, max_in_flight, runtime.handle().clone());
     let main_thread = Arc::new(MainThread::watch(runtime.handle().clone())?);
@@ -228,22 +231,31 @@ struct Asked {
 }
 
 /// Looks a client up that the filter admits. Where the answer has to be waited for, the packet is parked, or, on a Kea that
-/// cannot park here, its thread waits.
+/// cannot park here, its thread waits. A bug on the way counts as a failed lookup.
 pub(crate) fn look_up(query: &Packet, callout: &Callout) {
     let Some(hook) = hook() else {
         return;
     };
-    if let Err(exception) = hook.look_up(query, callout) {
-        REMOPTS_EXCEPTION.error([&"subnet4_select", &exception]);
+    let log = |exception: cxx::Exception| REMOPTS_EXCEPTION.error([&"subnet4_select", &exception]);
+    match hook.admits(query) {
+        Ok(true) => {}
+        Ok(false) => return log_not_admitted(query),
+        Err(exception) => return log(exception),
+    }
+    let done = bridge::guard(Err(None), || hook.look_up(query, callout).map_err(Some));
+    if let Err(why) = done {
+        why.into_iter().for_each(log);
+        statistics::count(statistics::FAILED);
+        if hook.on_error == OnError::Drop {
+            statistics::count(statistics::DROPPED);
+            callout.drop_packet().unwrap_or_else(log);
+        }
     }
 }
 
 impl Hook {
+    /// Looks a client up that is admitted.
     fn look_up(&self, query: &Packet, callout: &Callout) -> Result<(), cxx::Exception> {
-        if !self.admits(query)? {
-            log_not_admitted(query);
-            return Ok(());
-        }
         let Some(question) = self.question(query)? else {
             if REMOPTS_NOT_NAMED.debug_enabled() {
                 REMOPTS_NOT_NAMED.debug([&label(query)]);
@@ -292,7 +304,9 @@ impl Hook {
         Ok(())
     }
 
+    /// Whether this query's client is to be looked up.
     fn admits(&self, query: &Packet) -> Result<bool, cxx::Exception> {
+        // Kea comes here with these alone, so far.
         if !filter::is_looked_up(query.message_type()?) {
             return Ok(false);
         }
@@ -343,10 +357,10 @@ impl Hook {
         };
         let mut client = Vec::with_capacity(32);
         query.read_hardware_address(&mut client)?;
-        let identifier = client.len();
-        query.read_option(CLIENT_IDENTIFIER, &mut client)?;
+        let hardware = client.len();
+        let has_identifier = query.read_option(CLIENT_IDENTIFIER, &mut client)?;
         let (client, transaction) = (Arc::from(client), query.transaction()?);
-        let label = Arc::new(Named { client: Arc::clone(&client), identifier, transaction });
+        let label = Arc::new(Named { client: Arc::clone(&client), hardware, has_identifier, transaction });
         let continues = query.message_type()? == message_type::REQUEST;
         let asker = Asker { client, transaction, continues };
         Ok(Some(Question { key: request.url(&self.backend).into(), request, asker, label }))
@@ -399,8 +413,15 @@ impl ParkedPacket {
     fn resume_here(mut self, outcome: Outcome) {
         // Before Kea goes on: it may do so here and now.
         drop(self.place);
-        if self.asked.settle(outcome, self.on_error) == OnError::Continue {
-            self.asked.classify(&|class| self.parked.add_class(class));
+        // A bug here counts as a failed lookup.
+        let settled = bridge::guard(self.on_error, || {
+            let settled = self.asked.settle(outcome, self.on_error);
+            if settled == OnError::Continue {
+                self.asked.classify(&|class| self.parked.add_class(class));
+            }
+            settled
+        });
+        if settled == OnError::Continue {
             if let Err(exception) = self.parked.pin_mut().resume() {
                 REMOPTS_EXCEPTION.error([&"subnet4_select", &exception]);
             }
@@ -446,7 +467,7 @@ impl Asked {
     /// Logs that a member of the answer is left out.
     fn refuse(&self, reason: &dyn Display, member: &Member) {
         if let Some(held_back) = self.refusals.pass() {
-            REMOPTS_EDIT_REFUSED.warn([&self.label, reason, &format_args!("{member}{held_back}")]);
+            REMOPTS_EDIT_REFUSED.warn([&self.label, &format_args!("{reason}: {member}{held_back}")]);
         }
     }
 
@@ -497,23 +518,25 @@ fn option(packet: &Packet, code: u8) -> Result<Option<Vec<u8>>, cxx::Exception> 
 
 /// A packet, as Kea names it in its own log.
 struct Named {
+    /// Hardware type and address, and the client identifier.
     client: Arc<[u8]>,
-    /// Where in that the client identifier begins.
-    identifier: usize,
+    /// How long the former are.
+    hardware: usize,
+    has_identifier: bool,
     transaction: u32,
 }
 
 impl Display for Named {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        let (hardware, identifier) = self.client.split_at(self.identifier);
-        match bridge::label(hardware, identifier, self.transaction) {
+        let (hardware, identifier) = self.client.split_at(self.hardware);
+        match bridge::label(hardware, self.has_identifier, identifier, self.transaction) {
             Ok(label) => formatter.write_str(&label),
             Err(exception) => write!(formatter, "[{exception}]"),
         }
     }
 }
 
-/// The same, of a packet of which no more is known.
+/// The same, where no lookup has been made of it.
 fn label(packet: &Packet) -> String {
     packet.packet_label().unwrap_or_else(|exception| format!("[{exception}]"))
 }

@@ -112,7 +112,6 @@ impl<F: Fetch> Lookups<F> {
         }
         state.in_flight.insert(Arc::clone(&key), vec![waiting]);
         drop(state);
-        REMOPTS_LOOKUP.debug([&label, &key]);
         let under_way = UnderWay { shared: Arc::clone(&self.0), key: Some(key) };
         self.0.thread.spawn(async move {
             let found = under_way.shared.backends.ask(&request, &label).await;

@@ -239,7 +239,13 @@ fn targets(given: &mut Given, query: &BTreeMap<String, String>) -> Result<Vec<Ta
         Value::Array(list) if (1..=MAX_URLS).contains(&list.len()) => list,
         // Not shown whole: it may be long, and hold passwords.
         Value::Array(list) => {
-            return Err(refused(&Value::Null, format!(" (a list of {})", list.len())));
+            let value = format!("a list of {}", list.len());
+            return Err(ParameterError::NotAccepted {
+                name: URL,
+                value,
+                why: String::new(),
+                accepted: ACCEPTED,
+            });
         }
         one => std::slice::from_ref(one),
     };
@@ -537,8 +543,8 @@ mod tests {
         let many =
             |count| Value::from_iter((0..count).map(|number| format!("http://b/{number}"))).to_string();
         assert_eq!(urls(&many(16)), Ok(16));
-        assert!(urls(&many(17)).unwrap_err().to_string().contains("(a list of 17)"));
-        assert!(urls("[]").unwrap_err().to_string().contains("(a list of 0)"));
+        assert!(urls(&many(17)).unwrap_err().to_string().contains("cannot be a list of 17:"));
+        assert!(urls("[]").unwrap_err().to_string().contains("cannot be a list of 0:"));
         let twice = urls(r#"["http://u:secret@b/", "http://u:secret@b/"]"#).unwrap_err().to_string();
         assert!(twice.contains("cannot be \"…@b/\" (it is in the list twice)"), "{twice}");
         assert!(urls(r#"["http://b/", 7]"#).unwrap_err().to_string().contains("cannot be 7"));

@@ -19,8 +19,6 @@ pub struct Load {
     pub period: Duration,
     /// How long the last ones are waited for, after that.
     pub patience: Duration,
-    /// DISCOVER and OFFER alone, and no REQUEST.
-    pub discover_only: bool,
 }
 
 /// What became of the clients.
@@ -65,9 +63,7 @@ impl Load {
         command.args(["-s", &SEED.fetch_add(1, Ordering::Relaxed).to_string()]);
         let clients = (self.rate * self.period.as_secs_f64()).max(1.0);
         command.args(["-n", &format!("{clients:.0}")]);
-        command.args(["-W", &self.patience.as_micros().to_string()]);
-        // It has no times of REQUESTs to print where there are none.
-        command.args(if self.discover_only { ["-i"].as_slice() } else { ["-x", "t"].as_slice() });
+        command.args(["-W", &self.patience.as_micros().to_string(), "-x", "t"]);
         let output = command.arg(server.ip().to_string()).output().context("perfdhcp")?;
         let text = String::from_utf8_lossy(&output.stdout);
         // 3: some exchanges were not completed, which is what is to be counted.

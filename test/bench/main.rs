@@ -73,6 +73,11 @@ enum Action {
         /// The first case whose name has this in it; "alone": no hook
         case: String,
     },
+    /// Measures the memory alone, again, for what a run has kept
+    Memory {
+        /// That file
+        json: PathBuf,
+    },
     /// Makes the tables and plots of README.md
     Report {
         /// What `run` has kept
@@ -95,6 +100,7 @@ fn main() -> ExitCode {
         }
         Action::Load { case, rate, seconds } => load(&case, rate, Duration::from_secs_f64(seconds)),
         Action::Instructions { case } => instructions(&case),
+        Action::Memory { json } => memory(json),
         Action::Report { json } => report(&json),
     };
     match done {
@@ -266,14 +272,12 @@ impl Running {
     /// Clients at this rate, for this long.
     fn load(&self, rate: f64, period: Duration) -> Result<Outcome> {
         let patience = self.delay * 2 + Duration::from_millis(300);
-        Load { rate, period, patience, discover_only: false }.run(self.server, self.relay)
+        Load { rate, period, patience }.run(self.server, self.relay)
     }
 
-    /// Clients that ask for no address, that many of them.
-    fn discover(&self, rate: f64, number: usize) -> Result<Outcome> {
-        let period = Duration::from_secs_f64(number as f64 / rate);
-        let patience = Duration::from_millis(300);
-        Load { rate, period, patience, discover_only: true }.run(self.server, self.relay)
+    /// That many clients at this rate.
+    fn clients(&self, rate: f64, number: usize) -> Result<Outcome> {
+        self.load(rate, Duration::from_secs_f64(number as f64 / rate))
     }
 
     /// Memory of kea-dhcp4 that is in use, in MiB.
@@ -404,7 +408,7 @@ impl Bench {
             let running = start_with(scenario, |setup| {
                 setup.under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"])
             })?;
-            let outcome = running.load(RATE, Duration::from_secs_f64(clients as f64 / RATE))?;
+            let outcome = running.clients(RATE, clients)?;
             ensure!(outcome.is_sustained(), "{} of {} clients under valgrind", outcome.served, outcome.sent);
             let end = running.kea.stop();
             let count = end.log.iter().find_map(|line| line.split_once("Collected : "));
@@ -441,7 +445,7 @@ impl Bench {
                 self.say(&format!("memory  {clients} clients, {what}"), false);
                 let running = start(&scenario)?;
                 if clients > 0 {
-                    running.discover(rate, clients)?;
+                    running.clients(rate, clients)?;
                 }
                 keep(format!("{what}, {clients} clients"), running.memory()?);
             }
@@ -458,7 +462,7 @@ impl Bench {
             // Some are lost on the way.
             while backend.open() < PARKED {
                 let before = backend.open();
-                running.discover(rate.min(1000.0), PARKED - before)?;
+                running.clients(rate.min(1000.0), PARKED - before)?;
                 wait_until_within(Duration::from_secs(5), || backend.open() == backend.asked());
                 ensure!(backend.open() > before, "{before} packets are parked, and no more");
             }
@@ -503,8 +507,7 @@ fn run(bench: &Bench, json: Option<&Path>) -> Result<()> {
         if bench.only.is_none() {
             results.instructions = bench.costs()?;
             keep(&results)?;
-            let alone = median(results.cases[0].rates.iter().map(|rates| rates.without));
-            results.memory = bench.memory(alone * if kea::parks() { 0.5 } else { 0.2 })?;
+            results.memory = bench.memory(memory_rate(&results))?;
         }
     }
     keep(&results)?;
@@ -522,6 +525,20 @@ fn one(case: &str) -> (Bench, Scenario) {
     let bench = Bench { rounds: 1, period, quick: false, only: Some(case.to_owned()), start: Instant::now() };
     let scenario = scenarios(&bench).into_iter().next().unwrap_or_else(|| alone(threads()));
     (bench, scenario)
+}
+
+/// A rate that loses nobody.
+fn memory_rate(results: &Results) -> f64 {
+    let alone = median(results.cases[0].rates.iter().map(|rates| rates.without));
+    alone * if kea::parks() { 0.5 } else { 0.2 }
+}
+
+fn memory(json: PathBuf) -> Result<()> {
+    raise_descriptor_limit()?;
+    let mut results = results::read(std::slice::from_ref(&json))?.remove(0);
+    let (bench, _) = one("");
+    results.memory = bench.memory(memory_rate(&results))?;
+    Ok(fs::write(json, serde_json::to_string_pretty(&results)? + "\n")?)
 }
 
 fn instructions(case: &str) -> Result<()> {

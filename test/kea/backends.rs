@@ -72,9 +72,12 @@ fn the_next_backend_is_asked_where_one_fails() {
             let mut second = named("second");
             let third = named("third");
             second.stop();
-            let kea = setup(threads, &[&first, &second, &third], json!({})).start();
+            let kea = setup(threads, &[&first, &second, &third], json!({})).debug(HOOK_LOGGER).start();
             let client = kea.client().with(82, FOO_BAR);
             assert_eq!(client.discover().chain().as_deref(), Some("third"));
+            for backend in [&first, &second, &third] {
+                kea.logged(&["REMOPTS_LOOKUP ", &client.hwaddr(), &backend.url("/")]);
+            }
             assert!(first.asked() > 0);
             assert_eq!(third.targets(), [format!("/?{FOO_BAR_QUERY}")]);
             for backend in [&first, &second] {

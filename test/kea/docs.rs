@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::FOO_BAR;
 use crate::results;
 use crate::support::backend::Backend;
 use crate::support::kea::{Setup, Threads};
@@ -25,6 +26,26 @@ fn numbers_of_the_benchmark_come_from_its_files() {
         let text = fs::read_to_string(project.join(document)).expect(document);
         let expected = format!("{}\n\n{tables}{}", results::BEGIN, results::END);
         assert!(text.contains(&expected), "{document} is to have\n{expected}");
+    }
+}
+
+/// Each answer of README.md is one that Kea takes whole.
+#[test]
+fn answers_of_the_readme_are_applied_whole() {
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
+    let (_, text) = text.split_once("\n## The answer\n").expect("the chapter");
+    let (text, _) = text.split_once("\n## ").expect("the chapter's end");
+    let blocks = text.split("\n\n").filter(|block| block.trim_start_matches('\n').starts_with("    {"));
+    let answers: Vec<Value> = blocks.map(|block| serde_json::from_str(block).expect("JSON")).collect();
+    assert_eq!(answers.len(), 2);
+    for answer in answers {
+        let backend = Backend::json(answer);
+        let setup = Setup::new(Threads::Four).hook(json!({"url": backend.url("/")}));
+        let kea = setup.set("client-classes", json!([{"name": "rpi4"}])).start();
+        let offer = kea.client().with(82, FOO_BAR).discover();
+        assert!(offer.option(224).is_some() && offer.option(66).is_some());
+        kea.stop().assert_clean();
     }
 }
 

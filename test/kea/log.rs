@@ -39,6 +39,29 @@ fn debug_messages_follow_a_client() {
     });
 }
 
+/// With a client identifier, and without.
+#[test]
+fn a_packet_is_named_as_kea_names_it() {
+    in_both_modes(|threads| {
+        let backend = Backend::json(json!({"224": "somestring"}));
+        let parameters = json!({"url": backend.url("/"), "cache-ttl": 0});
+        let kea = Setup::new(threads).hook(parameters).debug("kea-dhcp4").start();
+        for identifier in [None, Some(2), Some(128)] {
+            let client = kea.client().with(82, FOO_BAR);
+            let client = match identifier {
+                None => client,
+                Some(length) => client.with(61, vec![7; length]),
+            };
+            client.send_discover();
+            let line = kea.logged(&["DHCP4_SUBNET_SELECTED ", &client.hwaddr()]);
+            let label = &line[line.find("[hwtype").expect("a label")..];
+            let (label, _) = label.split_once(": ").expect("more than a label");
+            kea.logged(&[&format!("REMOPTS_LOOKUP {label}: ")]);
+        }
+        kea.stop().assert_clean();
+    });
+}
+
 /// What the HTTP client says is in the same log, after a reload too: here, that it connects.
 #[test]
 fn the_http_client_logs_through_kea() {

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::support::backend::Backend;
-use crate::support::kea::{HOOK_LOGGER, Setup};
+use crate::support::kea::Setup;
 use crate::{FOO_BAR, FOO_BAR_QUERY, in_both_modes};
 
 #[test]
@@ -131,7 +131,7 @@ fn connections_are_kept() {
 fn only_discover_request_and_inform_are_looked_up() {
     in_both_modes(|threads| {
         let backend = Backend::json(json!({"224": "somestring"}));
-        let kea = Setup::new(threads).debug(HOOK_LOGGER).hook(json!({"url": backend.url("/")})).start();
+        let kea = Setup::new(threads).hook(json!({"url": backend.url("/")})).start();
         let client = kea.client().with(82, FOO_BAR);
         let [_, ack] = client.exchange();
         let asked = backend.asked();

@@ -1,5 +1,5 @@
 // A hook library that stands before ours in hooks-libraries and gets in its way, for the tests. Its
-// parameters map a hook point, "pkt4_receive", "subnet4_select" or "pkt4_send", to what it does there:
+// parameters map a hook point, "subnet4_select" or "pkt4_send", to what it does there:
 //   "skip", "drop"  sets that status
 //   "spoil"         replaces the argument "query4" by one of another type
 #include <dhcp/pkt4.h>
@@ -35,7 +35,7 @@ int version() { return KEA_HOOKS_VERSION; }
 int multi_threading_compatible() { return 1; }
 
 int load(isc::hooks::LibraryHandle& handle) {
-    for (const char* point : {"pkt4_receive", "subnet4_select", "pkt4_send"}) {
+    for (const char* point : {"subnet4_select", "pkt4_send"}) {
         const isc::data::ConstElementPtr deed = handle.getParameter(point);
         deeds[point] = deed ? deed->stringValue() : "";
     }
@@ -43,11 +43,6 @@ int load(isc::hooks::LibraryHandle& handle) {
 }
 
 int unload() { return 0; }
-
-int pkt4_receive(isc::hooks::CalloutHandle& handle) {
-    act("pkt4_receive", handle);
-    return 0;
-}
 
 int subnet4_select(isc::hooks::CalloutHandle& handle) {
     act("subnet4_select", handle);
