@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::support::backend::Backend;
 use crate::support::dhcp::Client;
 use crate::support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
+use crate::support::wait_until;
 use crate::{FOO_BAR, in_both_modes};
 
 /// A library that gets in the way as its parameters say, built at its first use.
@@ -101,6 +102,36 @@ fn an_exception_before_there_is_a_subnet_is_logged_and_the_reply_goes_out_unchan
         }
         assert_exception_logged(kea, "subnet4_select");
         assert_eq!(backend.asked(), 0);
+    });
+}
+
+/// What goes wrong in a lookup is a lookup that failed.
+#[test]
+fn an_exception_in_a_lookup_is_answered_as_on_error_says() {
+    in_both_modes(|threads| {
+        for on_error in ["continue", "drop"] {
+            let backend = Backend::json(json!({"224": "somestring"}));
+            let kea = Setup::new(threads)
+                .library(earlier_library(), json!({"subnet4_select": "unreadable"}))
+                .hook(json!({"url": backend.url("/"), "user-class": "test", "on-error": on_error}))
+                // The reply would have the option, too.
+                .set("echo-client-id", json!(false))
+                .start();
+            let client = admitted(&kea);
+            if on_error == "continue" {
+                assert_eq!(client.discover().option(224), None);
+            } else {
+                client.send_discover();
+            }
+            kea.logged(&["REMOPTS_EXCEPTION", "subnet4_select", "unreadable"]);
+            wait_until("the failure", || kea.statistic("remote-opts-failed") == Some(1));
+            assert_eq!(kea.statistic("remote-opts-dropped"), Some(i64::from(on_error == "drop")));
+            // Who is not looked up is not read, either.
+            assert_eq!(kea.client().with(82, FOO_BAR).with(77, "other").discover().option(224), None);
+            assert!(!client.has_reply());
+            assert!(kea.stop().status.success());
+            assert_eq!(backend.asked(), 0);
+        }
     });
 }
 

@@ -2,14 +2,24 @@
 // parameters map a hook point, "subnet4_select" or "pkt4_send", to what it does there:
 //   "skip", "drop"  sets that status
 //   "spoil"         replaces the argument "query4" by one of another type
+//   "unreadable"    adds a client identifier to the query that throws when it is read
 #include <dhcp/pkt4.h>
 #include <hooks/hooks.h>
+#include <util/buffer.h>
 
 #include <map>
 #include <string>
 
 namespace {
 std::map<std::string, std::string> deeds;
+
+struct Unreadable : isc::dhcp::Option {
+    Unreadable() : Option(V4, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER, isc::dhcp::OptionBuffer{0, 1, 2, 3}) {}
+
+    isc::dhcp::OptionPtr clone() const override { return cloneInternal<Unreadable>(); }
+
+    void pack(isc::util::OutputBuffer&, bool) const override { isc_throw(isc::Unexpected, "unreadable"); }
+};
 
 void act(const std::string& point, isc::hooks::CalloutHandle& handle) {
     const std::string& deed = deeds[point];
@@ -25,6 +35,10 @@ void act(const std::string& point, isc::hooks::CalloutHandle& handle) {
         }
     } else if (deed == "spoil") {
         handle.setArgument("query4", std::string("no packet"));
+    } else if (deed == "unreadable") {
+        isc::dhcp::Pkt4Ptr query;
+        handle.getArgument("query4", query);
+        query->addOption(isc::dhcp::OptionPtr(new Unreadable));
     }
 }
 }  // namespace
