@@ -591,8 +591,8 @@ fn report(files: &[PathBuf]) -> Result<()> {
 /// PNG and SVG, named as this file, which ends otherwise.
 fn plot(all: &[Results], named_as: &Path) -> Result<()> {
     for (terminal, extension) in [
-        ("pngcairo size 1300,560 font 'sans,10'", "png"),
-        ("svg size 1300,560 font 'sans,10' background 'white'", "svg"),
+        ("pngcairo size 1300,640 font 'sans,10'", "png"),
+        ("svg size 1300,640 font 'sans,10' background 'white'", "svg"),
     ] {
         let file = named_as.with_extension(extension);
         let script = results::plot(all, terminal, &file.display().to_string());
