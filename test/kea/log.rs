@@ -53,7 +53,7 @@ fn a_packet_is_named_as_kea_names_it() {
                 Some(length) => client.with(61, vec![7; length]),
             };
             client.send_discover();
-            let line = kea.logged(&["DHCP4_SUBNET_SELECTED ", &client.hwaddr()]);
+            let line = kea.logged(&["DHCP4_PACKET_RECEIVED ", &client.hwaddr()]);
             let label = &line[line.find("[hwtype").expect("a label")..];
             let (label, _) = label.split_once(": ").expect("more than a label");
             kea.logged(&[&format!("REMOPTS_LOOKUP {label}: ")]);
