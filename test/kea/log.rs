@@ -46,8 +46,9 @@ fn a_packet_is_named_as_kea_names_it() {
         let backend = Backend::json(json!({"224": "somestring"}));
         let parameters = json!({"url": backend.url("/"), "cache-ttl": 0});
         let kea = Setup::new(threads).hook(parameters).debug("kea-dhcp4").start();
-        for identifier in [None, Some(2), Some(128)] {
-            let client = kea.client().with(82, FOO_BAR);
+        for (port, identifier) in (0..).zip([None, Some(2), Some(128)]) {
+            // Each asks for itself.
+            let client = kea.client().with(82, [1, 1, port]);
             let client = match identifier {
                 None => client,
                 Some(length) => client.with(61, vec![7; length]),
