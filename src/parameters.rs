@@ -212,12 +212,8 @@ fn targets(given: &mut Given, query: &BTreeMap<String, String>) -> Result<Vec<Ta
     let Some((_, value)) = given.remove(URL) else {
         return Err(ParameterError::Missing { name: URL, accepted: ACCEPTED });
     };
-    let refused = |value: &Value, why| ParameterError::NotAccepted {
-        name: URL,
-        value: without_user_info(shown(value)),
-        why,
-        accepted: ACCEPTED,
-    };
+    let not_accepted = |value, why| ParameterError::NotAccepted { name: URL, value, why, accepted: ACCEPTED };
+    let refused = |value: &Value, why| not_accepted(without_user_info(shown(value)), why);
     let one = |value: &Value| {
         let text = value.as_str().ok_or_else(|| refused(value, String::new()))?;
         let text =
@@ -239,13 +235,7 @@ fn targets(given: &mut Given, query: &BTreeMap<String, String>) -> Result<Vec<Ta
         Value::Array(list) if (1..=MAX_URLS).contains(&list.len()) => list,
         // Not shown whole: it may be long, and hold passwords.
         Value::Array(list) => {
-            let value = format!("a list of {}", list.len());
-            return Err(ParameterError::NotAccepted {
-                name: URL,
-                value,
-                why: String::new(),
-                accepted: ACCEPTED,
-            });
+            return Err(not_accepted(format!("a list of {}", list.len()), String::new()));
         }
         one => std::slice::from_ref(one),
     };

@@ -496,7 +496,7 @@ fn run(bench: &Bench, json: Option<&Path>) -> Result<()> {
     let keep = |results: &Results| -> Result<()> {
         let Some(file) = json else { return Ok(()) };
         fs::create_dir_all(file.parent().context("a file in a folder")?)?;
-        Ok(fs::write(file, serde_json::to_string_pretty(results)? + "\n")?)
+        results::write(results, file)
     };
     keep(&results)?;
     if !bench.quick {
@@ -538,7 +538,7 @@ fn memory(json: PathBuf) -> Result<()> {
     let mut results = results::read(std::slice::from_ref(&json))?.remove(0);
     let (bench, _) = one("");
     results.memory = bench.memory(memory_rate(&results))?;
-    Ok(fs::write(json, serde_json::to_string_pretty(&results)? + "\n")?)
+    results::write(&results, &json)
 }
 
 fn instructions(case: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,11 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
         count if count % 2 == 1 => values[count / 2],
         count => (values[count / 2 - 1] + values[count / 2]) / 2.0,
     }
+}
+
+/// Keeps a run in this file.
+pub fn write(results: &Results, file: &Path) -> Result<()> {
+    Ok(fs::write(file, serde_json::to_string_pretty(results)? + "\n")?)
 }
 
 /// Reads what runs have kept.
