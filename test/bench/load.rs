@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::results::Times;
 use crate::support::program;
 
-/// Clients that come at a fixed rate, each with a MAC address at random.
+/// Clients that come at a fixed rate, each a new one: no other, of this or any other run, has its MAC address.
 #[derive(Clone, Copy)]
 pub struct Load {
     /// Exchanges begun in a second.
@@ -46,11 +46,11 @@ impl Outcome {
 /// What a relay agent adds, the same for every client: circuit-id "foo" and remote-id "bar".
 const OPTION_82: &str = "82,0103666f6f0203626172";
 
-/// Where perfdhcp begins with its random MAC addresses, another for each run.
-static SEED: AtomicU32 = AtomicU32::new(1);
+/// Runs so far.
+static RUNS: AtomicU16 = AtomicU16::new(0);
 
-/// So many MAC addresses: with any number of clients that a benchmark has, nearly every one is new.
-const ADDRESSES: &str = "16000000";
+/// The most clients of a run: perfdhcp counts them in the last three bytes of their MAC addresses.
+const MOST_CLIENTS: u32 = 1 << 24;
 
 impl Load {
     /// Puts the load on a server; `relay` is the port to which that sends its replies.
@@ -58,9 +58,10 @@ impl Load {
         let mut command = Command::new(program("perfdhcp", "kea-admin")?);
         command.args(["-4", "-l", "127.0.0.1", "-L", &relay.to_string(), "-N", &server.port().to_string()]);
         command.args(["-o", OPTION_82]);
-        command.args(["-r", &format!("{:.0}", self.rate.max(1.0)), "-R", ADDRESSES]);
-        // By itself it has the same clients in every run.
-        command.args(["-s", &SEED.fetch_add(1, Ordering::Relaxed).to_string()]);
+        command.args(["-r", &format!("{:.0}", self.rate.max(1.0)), "-R", &MOST_CLIENTS.to_string()]);
+        // By itself it begins with the same client in every run, whatever its seed.
+        let [high, low] = RUNS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        command.args(["-b", &format!("mac=02:{high:02x}:{low:02x}:00:00:00")]);
         let clients = (self.rate * self.period.as_secs_f64()).max(1.0);
         command.args(["-n", &format!("{clients:.0}")]);
         command.args(["-W", &self.patience.as_micros().to_string(), "-x", "t"]);

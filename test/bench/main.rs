@@ -219,6 +219,8 @@ struct Running {
     backend: Option<Backend>,
     /// How long the backend takes.
     delay: Duration,
+    /// Whether no client can be served without a request of its own.
+    each_asked: bool,
 }
 
 /// The server of a scenario, whose configuration `change` may change.
@@ -261,7 +263,8 @@ fn start_with(scenario: &Scenario, change: impl FnOnce(Setup) -> Setup) -> Resul
     }
     let mut kea = change(setup).try_start()?;
     let (server, relay) = kea.hand_over_relay();
-    Ok(Running { kea, server, relay: relay.port(), backend, delay })
+    let each_asked = scenario.parameters.as_ref().is_some_and(|parameters| parameters.get("query").is_some());
+    Ok(Running { kea, server, relay: relay.port(), backend, delay, each_asked })
 }
 
 fn start(scenario: &Scenario) -> Result<Running> {
@@ -272,7 +275,13 @@ impl Running {
     /// Clients at this rate, for this long.
     fn load(&self, rate: f64, period: Duration) -> Result<Outcome> {
         let patience = self.delay * 2 + Duration::from_millis(300);
-        Load { rate, period, patience }.run(self.server, self.relay)
+        let before = self.backend.as_ref().map(Backend::asked);
+        let mut outcome = Load { rate, period, patience }.run(self.server, self.relay)?;
+        if let (Some(backend), Some(before), true) = (&self.backend, before, self.each_asked) {
+            // Who got a lease without an answer was not served.
+            outcome.served = outcome.served.min(backend.asked() - before);
+        }
+        Ok(outcome)
     }
 
     /// That many clients at this rate.
