@@ -1,10 +1,20 @@
 //! HTTP: one GET to a backend.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AGE, CACHE_CONTROL, HeaderMap, HeaderValue};
-use reqwest::{Client, Response, StatusCode, redirect};
+use http::header::{ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, USER_AGENT};
+use http::response::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper_tls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use native_tls::TlsConnector;
+use openssl::base64;
+use percent_encoding::percent_decode_str;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -20,9 +30,20 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// The longest wait for a body that says nothing: a new connection is cheaper than more.
 const REST: Duration = Duration::from_millis(20);
 
+/// From one sign of life to the next that a backend which has a connection and says nothing is asked for, and how many it
+/// may miss; and how long what was sent may wait to be acknowledged.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const MISSED: u32 = 3;
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// A GET has none.
+type NoBody = Empty<&'static [u8]>;
+
 /// The HTTP client of one configuration, with its keep-alive connections to every backend.
 pub struct Http {
-    client: Client,
+    client: Client<HttpsConnector<HttpConnector>, NoBody>,
+    /// Sent with every request.
+    headers: HeaderMap,
     /// What counts where a response does not say how long it may be used.
     silent: Freshness,
     /// One permit for each connection that may be in use.
@@ -63,56 +84,101 @@ impl Failure {
     }
 }
 
-impl From<reqwest::Error> for Failure {
-    fn from(error: reqwest::Error) -> Self {
-        Failure::Connection(causes(error))
+impl From<legacy::Error> for Failure {
+    fn from(error: legacy::Error) -> Self {
+        Failure::Connection(causes(&error))
     }
 }
 
 impl Http {
     /// Sets up the client. `headers` go with every request; `silent` counts where a response does not say how long it
     /// may be used; past `connections` at once, requests wait for one.
-    pub fn new(headers: HeaderMap, tls: Tls, silent: Freshness, connections: usize) -> reqwest::Result<Self> {
-        let mut all = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+    pub fn new(
+        headers: HeaderMap,
+        tls: Tls,
+        silent: Freshness,
+        connections: usize,
+    ) -> Result<Self, native_tls::Error> {
+        let name = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+        let mut all = HeaderMap::from_iter([
+            (ACCEPT, HeaderValue::from_static("application/json")),
+            (USER_AGENT, HeaderValue::from_static(name)),
+        ]);
         all.extend(headers);
-        let mut client = Client::builder()
-            .default_headers(all)
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(KEEP_ALIVE));
+        http.set_keepalive_interval(Some(KEEP_ALIVE));
+        http.set_keepalive_retries(Some(MISSED));
+        http.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        let mut connector = TlsConnector::builder();
         if let Some(anchors) = tls.anchors {
-            client = client.tls_certs_only(anchors);
+            connector.disable_built_in_roots(true);
+            for anchor in anchors {
+                connector.add_root_certificate(anchor);
+            }
         }
         if let Some(identity) = tls.identity {
-            client = client.identity(identity);
+            connector.identity(identity);
         }
+        let connector = HttpsConnector::from((http, connector.build()?.into()));
+        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
         let connections = Semaphore::new(connections.min(Semaphore::MAX_PERMITS));
-        Ok(Http { client: client.build()?, silent, connections })
+        Ok(Http { client, headers: all, silent, connections })
     }
 
-    async fn send(&self, url: &str) -> reqwest::Result<Response> {
-        self.client.get(url).send().await
+    /// The request for an URL, and again, should that be wanted. The user name and password in it become a header.
+    fn request(&self, url: &str) -> Result<Request<NoBody>, http::Error> {
+        let mut uri: Uri = url.parse()?;
+        let mut headers = self.headers.clone();
+        if let Some((user, host)) = uri.authority().and_then(|authority| authority.as_str().rsplit_once('@'))
+        {
+            let (authorization, host) = (basic(user), Authority::try_from(host)?);
+            headers.insert(AUTHORIZATION, authorization?);
+            let mut parts = uri.into_parts();
+            parts.authority = Some(host);
+            uri = parts.try_into()?;
+        }
+        let mut request = Request::get(uri).body(NoBody::new())?;
+        *request.headers_mut() = headers;
+        Ok(request)
     }
+}
+
+/// The Authorization header of what stands before the host in an URL (RFC 7617, section 2).
+fn basic(user: &str) -> Result<HeaderValue, http::Error> {
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let both: Vec<_> = percent_decode_str(name).chain([b':']).chain(percent_decode_str(password)).collect();
+    let mut value = HeaderValue::try_from(format!("Basic {}", base64::encode_block(&both)))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl Fetch for Http {
     async fn get(&self, url: &str) -> Result<Found, Failure> {
         // It is never closed.
         let _permit = self.connections.acquire().await;
-        let mut response = match self.send(url).await {
+        let request = self.request(url).map_err(|error| Failure::Connection(causes(&error)))?;
+        let response = match self.client.request(request.clone()).await {
             // A connection kept from an earlier request may be closed by the backend at the very moment of its use; a GET
             // may be repeated (RFC 9110, section 9.2.2).
-            Err(error) if error.is_request() && !error.is_connect() => self.send(url).await?,
+            Err(error) if !error.is_connect() => self.client.request(request).await?,
             sent => sent?,
         };
-        let status = response.status();
-        let freshness = freshness(response.headers(), self.silent);
+        let (Parts { status, headers, .. }, body) = response.into_parts();
+        let freshness = freshness(&headers, self.silent);
+        let body = Limited::new(body, MAX_BODY).collect();
         if status == StatusCode::OK {
-            let answer = answer::parse(&body(&mut response).await?)?;
+            let body = body.await.map_err(|error| match error.is::<LengthLimitError>() {
+                true => Failure::TooLong,
+                false => Failure::Connection(causes(&*error)),
+            })?;
+            let answer = answer::parse(&body.to_bytes())?;
             return Ok(Found { reply: Some(answer.into()), freshness });
         }
         // The status says it all, but a connection with an unread body cannot be used again.
-        let _ = timeout(REST, body(&mut response)).await;
+        let _ = timeout(REST, body).await;
         match status {
             StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(Found { reply: None, freshness }),
             status if status.is_redirection() => Err(Failure::Redirect(status)),
@@ -128,23 +194,8 @@ fn freshness(headers: &HeaderMap, silent: Freshness) -> Freshness {
     Freshness::told(cache_control.iter().map(String::as_str), age.as_deref(), silent)
 }
 
-async fn body(response: &mut Response) -> Result<Vec<u8>, Failure> {
-    if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(Failure::TooLong);
-    }
-    let mut body = Vec::new();
-    while let Some(part) = response.chunk().await? {
-        body.extend_from_slice(&part);
-        if body.len() > MAX_BODY {
-            return Err(Failure::TooLong);
-        }
-    }
-    Ok(body)
-}
-
-/// The error with all that caused it, down to the system's own words ("Connection refused"), less the URL.
-fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
+/// The error with all that caused it, down to the system's own words ("Connection refused").
+fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use cxx::UniquePtr;
+use http::header::AUTHORIZATION;
 use nix::sys::resource::{Resource, getrlimit};
-use reqwest::header::AUTHORIZATION;
 use url::Url;
 
 use crate::answer::{self, Member, Reason};

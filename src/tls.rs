@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use http::HeaderValue;
+use native_tls::{Certificate, Identity};
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
-use reqwest::header::HeaderValue;
-use reqwest::{Certificate, Identity};
 
 use crate::parameters::{BEARER_TOKEN_FILE, CERT_FILE, KEY_FILE, ParameterError, TRUST_ANCHOR};
 
@@ -72,7 +72,7 @@ pub fn identity(cert_file: &Path, key_file: &Path) -> Result<Identity, Parameter
     }
     let chain: Vec<_> = chain.iter().filter_map(|certificate| certificate.to_pem().ok()).flatten().collect();
     let key = key.private_key_to_pem_pkcs8().map_err(|error| refused_key(&error))?;
-    Identity::from_pkcs8_pem(&chain, &key).map_err(|error| refused_cert(&error))
+    Identity::from_pkcs8(&chain, &key).map_err(|error| refused_cert(&error))
 }
 
 fn private_key(pem: &[u8]) -> Option<PKey<Private>> {
