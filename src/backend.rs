@@ -7,6 +7,7 @@ use http::header::{ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, USER_AGENT};
 use http::response::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -30,10 +31,10 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// The longest wait for a body that says nothing: a new connection is cheaper than more.
 const REST: Duration = Duration::from_millis(20);
 
-/// From one sign of life to the next that a backend which has a connection and says nothing is asked for, and how many it
-/// may miss; and how long what was sent may wait to be acknowledged.
+/// A backend that has said nothing on a connection for so long is asked for a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-const MISSED: u32 = 3;
+
+/// A connection ends when what was sent on it, such a question too, is not acknowledged for so long.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// A GET has none.
@@ -68,7 +69,7 @@ pub enum Failure {
     /// A body that is no answer.
     #[error(transparent)]
     NoAnswer(#[from] AnswerError),
-    /// No connection, or one that broke.
+    /// No connection, or one that broke; or a request that cannot be made.
     #[error("{0}")]
     Connection(String),
 }
@@ -86,6 +87,12 @@ impl Failure {
 
 impl From<legacy::Error> for Failure {
     fn from(error: legacy::Error) -> Self {
+        Failure::Connection(causes(&error))
+    }
+}
+
+impl From<http::Error> for Failure {
+    fn from(error: http::Error) -> Self {
         Failure::Connection(causes(&error))
     }
 }
@@ -110,7 +117,6 @@ impl Http {
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEP_ALIVE));
         http.set_keepalive_interval(Some(KEEP_ALIVE));
-        http.set_keepalive_retries(Some(MISSED));
         http.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         let mut connector = TlsConnector::builder();
         if let Some(anchors) = tls.anchors {
@@ -128,7 +134,7 @@ impl Http {
         Ok(Http { client, headers: all, silent, connections })
     }
 
-    /// The request for an URL, and again, should that be wanted. The user name and password in it become a header.
+    /// The request for an URL. The user name and password in it become a header, whatever `headers` say.
     fn request(&self, url: &str) -> Result<Request<NoBody>, http::Error> {
         let mut uri: Uri = url.parse()?;
         let mut headers = self.headers.clone();
@@ -140,8 +146,8 @@ impl Http {
             parts.authority = Some(host);
             uri = parts.try_into()?;
         }
-        let mut request = Request::get(uri).body(NoBody::new())?;
-        *request.headers_mut() = headers;
+        let mut request = Request::new(NoBody::new());
+        (*request.uri_mut(), *request.headers_mut()) = (uri, headers);
         Ok(request)
     }
 }
@@ -159,17 +165,21 @@ impl Fetch for Http {
     async fn get(&self, url: &str) -> Result<Found, Failure> {
         // It is never closed.
         let _permit = self.connections.acquire().await;
-        let request = self.request(url).map_err(|error| Failure::Connection(causes(&error)))?;
-        let response = match self.client.request(request.clone()).await {
+        let response = match self.client.request(self.request(url)?).await {
             // A connection kept from an earlier request may be closed by the backend at the very moment of its use; a GET
             // may be repeated (RFC 9110, section 9.2.2).
-            Err(error) if !error.is_connect() => self.client.request(request).await?,
+            Err(error) if !error.is_connect() => self.client.request(self.request(url)?).await?,
             sent => sent?,
         };
         let (Parts { status, headers, .. }, body) = response.into_parts();
         let freshness = freshness(&headers, self.silent);
+        // What is too long as it says itself is not waited for.
+        let too_long = body.size_hint().lower() > MAX_BODY as u64;
         let body = Limited::new(body, MAX_BODY).collect();
         if status == StatusCode::OK {
+            if too_long {
+                return Err(Failure::TooLong);
+            }
             let body = body.await.map_err(|error| match error.is::<LengthLimitError>() {
                 true => Failure::TooLong,
                 false => Failure::Connection(causes(&*error)),
@@ -178,7 +188,9 @@ impl Fetch for Http {
             return Ok(Found { reply: Some(answer.into()), freshness });
         }
         // The status says it all, but a connection with an unread body cannot be used again.
-        let _ = timeout(REST, body).await;
+        if !too_long {
+            let _ = timeout(REST, body).await;
+        }
         match status {
             StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(Found { reply: None, freshness }),
             status if status.is_redirection() => Err(Failure::Redirect(status)),
@@ -206,4 +218,56 @@ fn causes(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What is asked, and the headers named, of a request for this URL.
+    fn requested(url: &str, headers: &[(&'static str, &'static str)], named: &str) -> (String, String) {
+        let headers =
+            headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+        let silent = Freshness { life: Duration::ZERO, stale: Duration::ZERO };
+        let http = Http::new(HeaderMap::from_iter(headers), Tls::default(), silent, 1).unwrap();
+        let request = http.request(url).unwrap();
+        let values: Vec<_> = request.headers().get_all(named).iter().collect();
+        assert_eq!(values.len(), 1, "{named} of {url}");
+        (request.uri().to_string(), values[0].to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn user_and_password_of_an_url_become_a_header() {
+        for (url, asked, user) in [
+            ("http://u:p@h/x?y=@", "http://h/x?y=@", "u:p"),
+            ("http://u@h/", "http://h/", "u:"),
+            ("https://:p@h:8443/", "https://h:8443/", ":p"),
+            ("http://u:p%3A%40@[::1]:8080/", "http://[::1]:8080/", "u:p:@"),
+        ] {
+            let expected = format!("Basic {}", base64::encode_block(user.as_bytes()));
+            for headers in [&[][..], &[("authorization", "Bearer token")]] {
+                assert_eq!(requested(url, headers, "authorization"), (asked.into(), expected.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn headers_take_the_place_of_the_hook_s_own() {
+        let given = [("user-agent", "kea"), ("accept", "text/plain")];
+        for (name, value) in given {
+            assert_eq!(requested("http://h/", &given, name).1, value);
+        }
+        assert_eq!(requested("http://h/", &[], "accept").1, "application/json");
+        assert!(requested("http://h/", &[], "user-agent").1.starts_with("kea-hook-remote-opts/"));
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_a_failure() {
+        let silent = Freshness { life: Duration::ZERO, stale: Duration::ZERO };
+        let http = Http::new(HeaderMap::new(), Tls::default(), silent, 1).unwrap();
+        let failure = Failure::from(http.request(&format!("http://h/{}", "x".repeat(70_000))).unwrap_err());
+        assert_eq!(failure.to_string(), "uri too long");
+    }
 }

@@ -226,6 +226,9 @@ fn targets(given: &mut Given, query: &BTreeMap<String, String>) -> Result<Vec<Ta
             return Err(refused(value, " (a {name} can stand in the path and the query alone)".to_owned()));
         }
         let target = Target::new(url);
+        // Some of what may stand in an URL cannot be asked.
+        let asked: Result<http::Uri, _> = target.url().as_str().parse();
+        asked.map_err(|error| refused(value, format!(" ({error})")))?;
         if let Some(name) = target.names().find(|name| !query.contains_key(*name)) {
             return Err(refused(value, format!(" ({{{name}}} is no name in \"query\")")));
         }
@@ -491,7 +494,7 @@ mod tests {
              for example \"http://192.0.2.1/boot\""
         );
         assert_eq!(error(""), error("{}"));
-        for url in ["7", "true", "null", "{}", "\"\"", "\"ftp://b/\"", "\"b/boot\"", "\"http://\""] {
+        for url in ["7", "true", "null", "{}", "\"\"", "\"ftp://b/\"", "\"b/boot\"", "\"http://\"", "\"http://b}c/\""] {
             let error = error(&format!(r#"{{"url": {url}}}"#));
             assert!(error.starts_with(&format!("parameter \"url\" cannot be {url}")), "{error}");
             assert!(error.ends_with("for example \"http://192.0.2.1/boot\""), "{error}");

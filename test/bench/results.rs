@@ -292,7 +292,7 @@ pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
     let mut script = format!(
         "set terminal {terminal}\nset output '{output}'\nset multiplot layout 1,{panels}\n\
          set style data histogram\nset style histogram clustered gap 1\nset style fill solid 0.8 border -1\n\
-         set xtics rotate by -50 noenhanced\nset grid y\nset key top right noenhanced\nset bmargin 16\nset rmargin 16\n"
+         set xtics rotate by -50 noenhanced\nset grid y\nset key top right noenhanced\nset bmargin 17\nset rmargin 22\n"
     );
     let case_names = case_names(all);
     let number = |value: Option<f64>| value.map_or("NaN".to_owned(), |value| format!("{value:.3}"));
