@@ -494,7 +494,17 @@ mod tests {
              for example \"http://192.0.2.1/boot\""
         );
         assert_eq!(error(""), error("{}"));
-        for url in ["7", "true", "null", "{}", "\"\"", "\"ftp://b/\"", "\"b/boot\"", "\"http://\"", "\"http://b}c/\""] {
+        for url in [
+            "7",
+            "true",
+            "null",
+            "{}",
+            "\"\"",
+            "\"ftp://b/\"",
+            "\"b/boot\"",
+            "\"http://\"",
+            "\"http://b}c/\"",
+        ] {
             let error = error(&format!(r#"{{"url": {url}}}"#));
             assert!(error.starts_with(&format!("parameter \"url\" cannot be {url}")), "{error}");
             assert!(error.ends_with("for example \"http://192.0.2.1/boot\""), "{error}");

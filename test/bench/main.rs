@@ -283,11 +283,6 @@ impl Running {
     /// Clients at this rate, for this long.
     fn load(&self, rate: f64, period: Duration) -> Result<Outcome> {
         let patience = self.delay * 2 + Duration::from_millis(300);
-        if let Some(backend) = &self.backend {
-            // What an earlier load has left is not to be in the way of this one.
-            let ended = wait_until_within(Duration::from_secs(10), || backend.open() == 0);
-            ensure!(ended, "requests of an earlier load are still under way");
-        }
         Load { rate, period, patience }.run(self.server, self.relay)
     }
 
@@ -334,6 +329,10 @@ impl Bench {
         running.load(guess.rate.clamp(5.0, 1000.0) * 0.5, Duration::from_secs(1))?;
         let rate = search(guess.rate, guess.step, |rate| {
             self.say(&format!("{named}  {rate:6.0}/s?"), false);
+            // What an earlier trial has left is not to be in the way of this one.
+            let open = || running.backend.as_ref().map_or(0, Backend::open);
+            let ended = wait_until_within(Duration::from_secs(10), || open() == 0);
+            ensure!(ended, "requests of an earlier trial are still under way");
             // Long enough for as many REQUESTs as DISCOVERs to be under way, most of the time.
             let outcome = running.load(rate, self.period + 4 * running.delay)?;
             if std::env::var_os("BENCH_TRIALS").is_some() {

@@ -309,6 +309,12 @@ fn bodies_of_10_mb() {
     });
 }
 
+/// What says itself that it is longer is not waited for.
+#[test]
+fn bodies_that_are_too_long_by_their_own_account() {
+    fails(&[Answer::Stalled(padded(100_000))], TOO_LONG);
+}
+
 const TOO_LONG: &[&str] = &["65536", "64 KiB"];
 
 /// Nothing for this client, and no error.
