@@ -173,24 +173,24 @@ impl Fetch for Http {
         };
         let (Parts { status, headers, .. }, body) = response.into_parts();
         let freshness = freshness(&headers, self.silent);
-        // What is too long as it says itself is not waited for.
-        let too_long = body.size_hint().lower() > MAX_BODY as u64;
-        let body = Limited::new(body, MAX_BODY).collect();
-        if status == StatusCode::OK {
-            if too_long {
+        let body = async {
+            // What is too long as it says itself is not waited for.
+            if body.size_hint().lower() > MAX_BODY as u64 {
                 return Err(Failure::TooLong);
             }
-            let body = body.await.map_err(|error| match error.is::<LengthLimitError>() {
-                true => Failure::TooLong,
-                false => Failure::Connection(causes(&*error)),
-            })?;
-            let answer = answer::parse(&body.to_bytes())?;
+            Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
+                match error.is::<LengthLimitError>() {
+                    true => Failure::TooLong,
+                    false => Failure::Connection(causes(&*error)),
+                }
+            })
+        };
+        if status == StatusCode::OK {
+            let answer = answer::parse(&body.await?.to_bytes())?;
             return Ok(Found { reply: Some(answer.into()), freshness });
         }
         // The status says it all, but a connection with an unread body cannot be used again.
-        if !too_long {
-            let _ = timeout(REST, body).await;
-        }
+        let _ = timeout(REST, body).await;
         match status {
             StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(Found { reply: None, freshness }),
             status if status.is_redirection() => Err(Failure::Redirect(status)),
@@ -222,17 +222,18 @@ fn causes(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    /// What is asked, and the headers named, of a request for this URL.
-    fn requested(url: &str, headers: &[(&'static str, &'static str)], named: &str) -> (String, String) {
+    fn http(headers: &[(&'static str, &'static str)]) -> Http {
         let headers =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
         let silent = Freshness { life: Duration::ZERO, stale: Duration::ZERO };
-        let http = Http::new(HeaderMap::from_iter(headers), Tls::default(), silent, 1).unwrap();
-        let request = http.request(url).unwrap();
+        Http::new(HeaderMap::from_iter(headers), Tls::default(), silent, 1).unwrap()
+    }
+
+    /// What is asked, and the one header so named, of a request for this URL.
+    fn requested(url: &str, headers: &[(&'static str, &'static str)], named: &str) -> (String, String) {
+        let request = http(headers).request(url).unwrap();
         let values: Vec<_> = request.headers().get_all(named).iter().collect();
         assert_eq!(values.len(), 1, "{named} of {url}");
         (request.uri().to_string(), values[0].to_str().unwrap().to_owned())
@@ -265,9 +266,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_a_failure() {
-        let silent = Freshness { life: Duration::ZERO, stale: Duration::ZERO };
-        let http = Http::new(HeaderMap::new(), Tls::default(), silent, 1).unwrap();
-        let failure = Failure::from(http.request(&format!("http://h/{}", "x".repeat(70_000))).unwrap_err());
-        assert_eq!(failure.to_string(), "uri too long");
+        let error = http(&[]).request(&format!("http://h/{}", "x".repeat(70_000))).unwrap_err();
+        assert_eq!(Failure::from(error).to_string(), "uri too long");
     }
 }

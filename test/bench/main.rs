@@ -180,13 +180,6 @@ fn every_client() -> Value {
     json!({ "query": { "mac": "hexstring(pkt4.mac, ':')" } })
 }
 
-/// The same, with no reply for a client whose answer did not come: who got a lease was served.
-fn every_client_answered() -> Value {
-    let mut parameters = every_client();
-    parameters["on-error"] = "drop".into();
-    parameters
-}
-
 fn refused() -> Scenario {
     scenario("refused by the filter", Asked::After(Duration::ZERO), json!({ "user-class": "iPXE" }))
 }
@@ -198,11 +191,10 @@ fn cached() -> Scenario {
 
 fn every_client_new(milliseconds: u64) -> Scenario {
     let delay = Duration::from_millis(milliseconds);
-    scenario(
-        &format!("every client new, backend {milliseconds} ms"),
-        Asked::After(delay),
-        every_client_answered(),
-    )
+    let mut parameters = every_client();
+    // No reply for a client whose answer did not come: who got a lease was served.
+    parameters["on-error"] = "drop".into();
+    scenario(&format!("every client new, backend {milliseconds} ms"), Asked::After(delay), parameters)
 }
 
 fn scenarios(bench: &Bench) -> Vec<Scenario> {
