@@ -318,7 +318,7 @@ pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
     };
     let _ = writeln!(
         script,
-        "set title 'Exchanges a second, Kea without the hook = 1'\nset yrange [0:1.15]\nplot {}, 1 notitle with lines lc 'black'",
+        "set title 'Exchanges a second, Kea without the hook = 1'\nset yrange [0:1.3]\nplot {}, 1 notitle with lines lc 'black'",
         series("rates")
     );
     if with_latency {
