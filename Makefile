@@ -22,6 +22,8 @@ FUZZ_TARGETS := answer parameters
 # What a benchmark is to do besides, for instance --rounds 5; and where its findings go.
 BENCH ?=
 BENCHMARKS := docs/benchmark
+# What is measured: the commit, with a + where the library or the benchmark is not as committed.
+COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- src shim test Cargo.toml Cargo.lock || echo +)
 
 .PHONY: all build deps demo test test-docker rig foreign-version fuzz bench bench-quick bench-docker bench-report lint
 
@@ -73,7 +75,7 @@ fuzz:
 bench bench-quick: deps
 	@$(call install,$(BENCH_PACKAGES))
 	@$(CARGO) build --quiet --locked --release --lib --examples
-	@target/release/examples/bench run $(if $(filter bench-quick,$@),--quick,\
+	@target/release/examples/bench run --commit $(COMMIT) $(if $(filter bench-quick,$@),--quick,\
 	    --json $(BENCHMARKS)/kea-$$(PATH=$$PATH:/usr/sbin kea-dhcp4 -v).json) $(BENCH)
 
 # The same with the Kea of another Debian release.
@@ -83,7 +85,7 @@ bench-docker:
 	    --tag remote-opts-bench:$(DEBIAN) .
 	mkdir -p $(BENCHMARKS)
 	docker run --rm --init --network none --volume "$(CURDIR)/$(BENCHMARKS):/src/$(BENCHMARKS)" \
-	    remote-opts-bench:$(DEBIAN) $(BENCH)
+	    remote-opts-bench:$(DEBIAN) --commit $(COMMIT) $(BENCH)
 
 # Puts the findings into README.md: tables, and a plot.
 bench-report:

@@ -1,8 +1,9 @@
-//! The load: perfdhcp of Debian's kea-admin, as a relay agent with clients that come at a fixed rate.
+//! The load: perfdhcp of Debian's kea-admin, as relay agents with clients that come at a fixed rate.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,7 +18,7 @@ pub struct Load {
     pub rate: f64,
     /// How long they come.
     pub period: Duration,
-    /// How long the last ones are waited for, after that.
+    /// How long an OFFER may take. One that takes longer, as packets do that pile up, is lost.
     pub patience: Duration,
 }
 
@@ -26,7 +27,7 @@ pub struct Load {
 pub struct Outcome {
     /// DISCOVERs sent.
     pub sent: usize,
-    /// Clients that got an ACK.
+    /// Clients that got an ACK, and the OFFER before it in time.
     pub served: usize,
     /// DISCOVERs sent in a second.
     pub rate: f64,
@@ -41,10 +42,20 @@ impl Outcome {
     pub fn is_sustained(&self) -> bool {
         self.sent > 0 && self.served * 100 >= self.sent * 99
     }
+
+    /// Adds those of another perfdhcp at the same time.
+    fn add(&mut self, other: Outcome) {
+        self.sent += other.sent;
+        self.served += other.served;
+        self.rate += other.rate;
+        self.offers.extend(other.offers);
+        self.acks.extend(other.acks);
+    }
 }
 
-/// What a relay agent adds, the same for every client: circuit-id "foo" and remote-id "bar".
-const OPTION_82: &str = "82,0103666f6f0203626172";
+/// What a relay agent adds, the same for every client: circuit-id "foo", remote-id "bar", and that it has a port of its own
+/// for the replies (RFC 8357).
+const OPTION_82: &str = "82,0103666f6f02036261721300";
 
 /// Runs so far.
 static RUNS: AtomicU16 = AtomicU16::new(0);
@@ -52,11 +63,30 @@ static RUNS: AtomicU16 = AtomicU16::new(0);
 /// The most clients of a run: perfdhcp counts them in the last three bytes of their MAC addresses.
 const MOST_CLIENTS: u32 = 1 << 24;
 
+/// The highest rate of one perfdhcp. From 10,000/s on it does not sleep any more, and so takes a core from what is measured.
+const MOST_RATE: f64 = 8000.0;
+
 impl Load {
-    /// Puts the load on a server; `relay` is the port to which that sends its replies.
-    pub fn run(&self, server: SocketAddr, relay: u16) -> Result<Outcome> {
+    /// Puts the load on a server, with as many relay agents as it takes.
+    pub fn run(&self, server: SocketAddr) -> Result<Outcome> {
+        let number = (self.rate / MOST_RATE).ceil().max(1.0) as usize;
+        let share = Load { rate: self.rate / number as f64, ..*self };
+        thread::scope(|scope| {
+            let runs: Vec<_> = (0..number).map(|_| scope.spawn(move || share.run_from_one(server))).collect();
+            let mut all = Outcome::default();
+            for run in runs {
+                let Ok(outcome) = run.join() else { bail!("a load's thread ended") };
+                all.add(outcome?);
+            }
+            Ok(all)
+        })
+    }
+
+    /// All of it with one relay agent.
+    fn run_from_one(&self, server: SocketAddr) -> Result<Outcome> {
+        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut command = Command::new(program("perfdhcp", "kea-admin")?);
-        command.args(["-4", "-l", "127.0.0.1", "-L", &relay.to_string(), "-N", &server.port().to_string()]);
+        command.args(["-4", "-l", "127.0.0.1", "-L", &port.to_string(), "-N", &server.port().to_string()]);
         command.args(["-o", OPTION_82]);
         command.args(["-r", &format!("{:.0}", self.rate.max(1.0)), "-R", &MOST_CLIENTS.to_string()]);
         // By itself it begins with the same client in every run, whatever its seed.
@@ -64,7 +94,9 @@ impl Load {
         command.args(["-b", &format!("mac=02:{high:02x}:{low:02x}:00:00:00")]);
         let clients = (self.rate * self.period.as_secs_f64()).max(1.0);
         command.args(["-n", &format!("{clients:.0}")]);
-        command.args(["-W", &self.patience.as_micros().to_string(), "-x", "t"]);
+        // The last OFFER may take so long, and there is an ACK after it.
+        let wait = self.patience + Duration::from_millis(200);
+        command.args(["-W", &wait.as_micros().to_string(), "-x", "t"]);
         let output = command.arg(server.ip().to_string()).output().context("perfdhcp")?;
         let text = String::from_utf8_lossy(&output.stdout);
         // 3: some exchanges were not completed, which is what is to be counted.
@@ -73,13 +105,13 @@ impl Load {
             let error = errors.lines().chain(text.lines()).find(|line| line.starts_with("ERROR"));
             bail!("perfdhcp ended with {}: {}", output.status, error.unwrap_or("no reason given"));
         }
-        read(&text)
+        read(&text, self.patience)
     }
 }
 
 /// Reads what perfdhcp prints in the end: for DISCOVER and OFFER, then for REQUEST and ACK, the numbers of packets, and, with
 /// `-x t`, when each that was answered was sent and received.
-fn read(text: &str) -> Result<Outcome> {
+fn read(text: &str, patience: Duration) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut is_ack = false;
     // When the first and the last DISCOVER were sent that got an OFFER.
@@ -104,18 +136,19 @@ fn read(text: &str) -> Result<Outcome> {
         }
     }
     ensure!(outcome.sent > 0, "perfdhcp does not say how many packets it sent:\n{text}");
-    outcome.served = outcome.acks.len();
+    let late = outcome.offers.iter().filter(|&&took| took > patience).count();
+    outcome.served = outcome.acks.len().saturating_sub(late);
     outcome.rate = if last > first { outcome.offers.len() as f64 / (last - first) } else { 0.0 };
     Ok(outcome)
 }
 
-/// Percentiles, in milliseconds; 0 where there is nothing.
+/// Percentiles, in milliseconds, as far as there are enough for them.
 pub fn times(mut took: Vec<Duration>) -> Times {
     took.sort_unstable();
     let at = |part: f64| {
+        // At least one is to be slower.
         let index = (took.len() as f64 * part) as usize;
-        let found = took.get(index.min(took.len().saturating_sub(1)));
-        found.map_or(0.0, |time| time.as_secs_f64() * 1000.0)
+        (index + 1 < took.len()).then(|| took[index].as_micros() as f64 / 1000.0)
     };
     Times { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
 }
@@ -177,17 +210,34 @@ mod tests {
 
     #[test]
     fn what_perfdhcp_prints() {
-        let outcome = read(
-            "***Statistics for: DISCOVER-OFFER***\nsent packets: 3\nreceived packets: 2\ndrops: 1\n\
+        let text = "***Statistics for: DISCOVER-OFFER***\nsent packets: 3\nreceived packets: 2\ndrops: 1\n\
              ***Timestamps for packets: DISCOVER-OFFER***\n\
              sent / received: 000000.000000 / 000000.001000\nsent / received: 000002.000000 / 000002.003000\n\
-             ***Statistics for: REQUEST-ACK***\nsent packets: 2\nreceived packets: 1\n\
-             ***Timestamps for packets: REQUEST-ACK***\nsent / received: 000000.001000 / 000000.005000\n",
-        )
-        .unwrap();
-        assert_eq!((outcome.sent, outcome.served, outcome.rate), (3, 1, 1.0));
-        assert_eq!((outcome.offers.len(), times(outcome.acks).p99), (2, 4.0));
-        assert!(read("perfdhcp: no").is_err());
+             ***Statistics for: REQUEST-ACK***\nsent packets: 2\nreceived packets: 2\n\
+             ***Timestamps for packets: REQUEST-ACK***\nsent / received: 000000.001000 / 000000.005000\n\
+             sent / received: 000002.003000 / 000002.004000\n";
+        let mut outcome = read(text, Duration::from_millis(3)).unwrap();
+        assert_eq!((outcome.sent, outcome.served, outcome.rate), (3, 2, 1.0));
+        assert_eq!(outcome.offers, [1, 3].map(Duration::from_millis));
+        assert_eq!(outcome.acks, [4, 1].map(Duration::from_millis));
+        let late = read(text, Duration::from_millis(2)).unwrap();
+        assert_eq!(late.served, 1);
+        outcome.add(late);
+        assert_eq!((outcome.sent, outcome.served, outcome.rate, outcome.acks.len()), (6, 3, 2.0, 4));
+        assert!(read("perfdhcp: no", Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn percentiles_of_as_many_as_they_take() {
+        let of = |number: u64| times((1..=number).rev().map(Duration::from_millis).collect());
+        let at = |number| {
+            let Times { p50, p99, p999 } = of(number);
+            (p50, p99, p999)
+        };
+        assert_eq!(at(0), (None, None, None));
+        assert_eq!(at(3), (Some(2.0), None, None));
+        assert_eq!(at(101), (Some(51.0), Some(100.0), None));
+        assert_eq!(at(2000), (Some(1001.0), Some(1981.0), Some(1999.0)));
     }
 
     #[test]

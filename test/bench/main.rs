@@ -14,7 +14,7 @@ mod support;
 
 use std::fs;
 use std::io::{IsTerminal, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
@@ -45,7 +45,7 @@ enum Action {
         /// The ratios alone, one round of them
         #[arg(long)]
         quick: bool,
-        /// How often each rate is looked for
+        /// How often everything is measured
         #[arg(long)]
         rounds: Option<usize>,
         /// How long each rate is tried, in seconds
@@ -57,6 +57,9 @@ enum Action {
         /// File for everything that was found
         #[arg(long)]
         json: Option<PathBuf>,
+        /// What is measured
+        #[arg(long, default_value = "unknown commit")]
+        commit: String,
     },
     /// Puts one load on Kea, for a profiler to look at
     Load {
@@ -88,7 +91,7 @@ enum Action {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Action::Run { quick, rounds, seconds, only, json } => {
+        Action::Run { quick, rounds, seconds, only, json, commit } => {
             let bench = Bench {
                 rounds: rounds.unwrap_or(if quick { 1 } else { 3 }).max(1),
                 period: Duration::from_secs_f64(seconds.unwrap_or(if quick { 0.5 } else { 2.0 }).max(0.5)),
@@ -96,7 +99,7 @@ fn main() -> ExitCode {
                 only,
                 start: Instant::now(),
             };
-            run(&bench, json.as_deref())
+            run(&bench, json.as_deref(), commit)
         }
         Action::Load { case, rate, seconds } => load(&case, rate, Duration::from_secs_f64(seconds)),
         Action::Instructions { case } => instructions(&case),
@@ -217,8 +220,6 @@ fn scenarios(bench: &Bench) -> Vec<Scenario> {
 /// A server with all that it needs; stopped when dropped.
 struct Running {
     kea: Kea,
-    server: SocketAddr,
-    relay: u16,
     backend: Option<Backend>,
     /// How long the backend takes.
     delay: Duration,
@@ -240,6 +241,7 @@ fn start_with(scenario: &Scenario, change: impl FnOnce(Setup) -> Setup) -> Resul
     };
     let mut setup = Setup::new(Threads::Four)
         .quiet()
+        .relay_ports()
         .set(
             "multi-threading",
             json!({ "enable-multi-threading": true, "thread-pool-size": scenario.threads }),
@@ -262,9 +264,7 @@ fn start_with(scenario: &Scenario, change: impl FnOnce(Setup) -> Setup) -> Resul
         }
         setup = setup.hook(parameters);
     }
-    let mut kea = change(setup).try_start()?;
-    let (server, relay) = kea.hand_over_relay();
-    Ok(Running { kea, server, relay: relay.port(), backend, delay })
+    Ok(Running { kea: change(setup).try_start()?, backend, delay })
 }
 
 fn start(scenario: &Scenario) -> Result<Running> {
@@ -274,13 +274,26 @@ fn start(scenario: &Scenario) -> Result<Running> {
 impl Running {
     /// Clients at this rate, for this long.
     fn load(&self, rate: f64, period: Duration) -> Result<Outcome> {
-        let patience = self.delay * 2 + Duration::from_millis(300);
-        Load { rate, period, patience }.run(self.server, self.relay)
+        // A packet waits for one answer, if for any; what else it waits for is that others are done.
+        let patience = self.delay + Duration::from_millis(100);
+        Load { rate, period, patience }.run(self.kea.address())
     }
 
-    /// That many clients at this rate.
+    /// That many clients at this rate, whether they are served or not.
     fn clients(&self, rate: f64, number: usize) -> Result<Outcome> {
         self.load(rate, Duration::from_secs_f64(number as f64 / rate))
+    }
+
+    /// That they are served, too, is what a figure rests on.
+    fn serve(&self, rate: f64, number: usize) -> Result<Outcome> {
+        let outcome = self.clients(rate, number)?;
+        ensure!(
+            outcome.is_sustained(),
+            "{} of {} clients were served, at {rate:.0}/s",
+            outcome.served,
+            outcome.sent
+        );
+        Ok(outcome)
     }
 
     /// Memory of kea-dhcp4 that is in use, in MiB.
@@ -309,13 +322,7 @@ impl Bench {
 
     /// The highest rate that a server sustains.
     fn rate(&self, scenario: &Scenario, guess: Guess, round: usize) -> Result<f64> {
-        let named = format!(
-            "round {} of {}  {:34} {:2} threads",
-            round + 1,
-            self.rounds,
-            scenario.name,
-            scenario.threads
-        );
+        let named = format!("{}  {:34} {:2} threads", self.round(round), scenario.name, scenario.threads);
         let running = start(scenario)?;
         // Fills what is to be filled, and has what is down noticed.
         running.load(guess.rate.clamp(5.0, 1000.0) * 0.5, Duration::from_secs(1))?;
@@ -374,7 +381,7 @@ impl Bench {
                 let second = measure_alone(&mut last_alone)?;
                 before = Some((threads, second));
                 for (&one, with_hook) in together.iter().zip(with_hook) {
-                    found[one].push(Rates { with_hook, without: (first + second) / 2.0 });
+                    found[one].push(Rates { with_hook, before: first, after: second });
                 }
                 index += together.len();
             }
@@ -382,41 +389,37 @@ impl Bench {
         Ok(found)
     }
 
-    /// How long packets take at half of the highest rate.
-    fn latency(&self, scenario: &Scenario, rate: f64) -> Result<Latency> {
+    /// How long packets take at half of the highest rate, in one round.
+    fn latency(&self, scenario: &Scenario, rate: f64, round: usize) -> Result<Latency> {
         let half = (rate / 2.0).max(1.0);
-        let period = self.period.mul_f64(2.0);
+        let named = format!("{}  latency at {half:.0}/s  {:34}", self.round(round), scenario.name);
         let replies = |scenario: &Scenario| -> Result<Replies> {
-            self.say(&format!("latency at {half:.0}/s  {}", scenario.name), false);
+            self.say(&named, false);
             let running = start(scenario)?;
             running.load(half, Duration::from_secs(1))?;
-            let outcome = running.load(half, period)?;
+            let outcome = running.serve(half, (half * self.period.as_secs_f64() * 2.0) as usize)?;
             Ok(Replies { offer: times(outcome.offers), ack: times(outcome.acks) })
         };
         let (without, with_hook) = (replies(&alone(scenario.threads))?, replies(scenario)?);
-        let (p50, before) = (with_hook.offer.p50, without.offer.p50);
-        self.say(
-            &format!(
-                "latency at {half:.0}/s  {:34}  OFFER p50 {p50:.2} ms, {before:.2} ms without",
-                scenario.name
-            ),
-            true,
-        );
+        let shown =
+            |replies: &Replies| replies.offer.p50.map_or("too few".to_owned(), |p50| format!("{p50:.2} ms"));
+        let text = format!("{named}  OFFER p50 {}, {} without", shown(&with_hook), shown(&without));
+        self.say(&text, true);
         Ok(Latency { rate: half, with_hook, without })
     }
 
     /// Instructions for one packet in (a DISCOVER or a REQUEST): what more clients take, so that the start does not count.
-    fn instructions(&self, scenario: &Scenario) -> Result<f64> {
-        const FEW: usize = 100;
-        const MANY: usize = 500;
-        const RATE: f64 = 40.0;
+    fn instructions(&self, scenario: &Scenario, round: usize) -> Result<f64> {
+        const FEW: usize = 50;
+        const MANY: usize = 350;
+        const RATE: f64 = 50.0;
+        let named = format!("{}  instructions  {:34}", self.round(round), scenario.name);
         let total = |clients: usize| -> Result<(usize, f64)> {
-            self.say(&format!("instructions  {}, {clients} clients", scenario.name), false);
+            self.say(&format!("{named}  {clients} clients"), false);
             let running = start_with(scenario, |setup| {
                 setup.under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"])
             })?;
-            let outcome = running.clients(RATE, clients)?;
-            ensure!(outcome.is_sustained(), "{} of {} clients under valgrind", outcome.served, outcome.sent);
+            let outcome = running.serve(RATE, clients)?;
             let end = running.kea.stop();
             let count = end.log.iter().find_map(|line| line.split_once("Collected : "));
             let count = count.with_context(|| format!("no count of valgrind's:\n{}", end.log.join("\n")))?.1;
@@ -424,74 +427,97 @@ impl Bench {
         };
         let ((few, less), (many, more)) = (total(FEW)?, total(MANY)?);
         let each = (more - less) / (2.0 * (many - few) as f64);
-        self.say(&format!("instructions  {:34}  {each:.0} a packet", scenario.name), true);
-        Ok(each)
+        self.say(&format!("{named}  {each:.0} a packet"), true);
+        Ok(each.round())
     }
 
-    fn costs(&self) -> Result<Vec<Cost>> {
-        let all = [alone(threads()), refused(), cached()];
-        all.iter()
-            .map(|one| Ok(Cost { name: one.name.clone(), instructions: self.instructions(one)?.round() }))
-            .collect()
+    /// Memory after these clients have got their leases: with an answer kept for each, or without a hook.
+    fn memory_after(&self, scenario: &Scenario, clients: usize, rate: f64) -> Result<f64> {
+        let running = start(scenario)?;
+        if clients > 0 {
+            let served = running.serve(rate, clients)?.served;
+            let kept = running.backend.as_ref().map_or(0, Backend::asked);
+            let is_kept = scenario.parameters.is_none() || kept >= served;
+            ensure!(is_kept, "{served} clients were served with {kept} answers");
+        }
+        running.memory()
     }
 
-    /// Memory with answers kept, and with packets parked; each beside Kea alone after the same clients.
+    /// Memory with so many packets parked.
+    fn memory_parked(&self, scenario: &Scenario, packets: usize, rate: f64) -> Result<f64> {
+        let mut running = start(scenario)?;
+        running.delay = Duration::ZERO;
+        let backend = running.backend.as_ref().context("a backend")?;
+        // Some are lost on the way.
+        while backend.open() < packets {
+            let before = backend.open();
+            running.clients(rate.min(1000.0), packets - before)?;
+            wait_until_within(Duration::from_secs(5), || backend.open() == backend.asked());
+            ensure!(backend.open() > before, "{before} packets are parked, and no more");
+        }
+        running.memory()
+    }
+
+    /// Memory with answers kept, each beside Kea alone after as many clients; and with packets parked.
     fn memory(&self, rate: f64) -> Result<Vec<Memory>> {
         const PARKED: usize = 5000;
-        let mut found = Vec::new();
-        let mut keep = |name: String, mib: f64| {
-            self.say(&format!("memory  {name:34}  {mib:.0} MiB"), true);
-            found.push(Memory { name, mib: (mib * 10.0).round() / 10.0 });
-        };
-        let mut scenario = every_client_new(0);
-        scenario.parameters = Some(json!({
-            "query": { "mac": "hexstring(pkt4.mac, ':')" }, "cache-ttl": 3600, "cache-size": 100_000,
-        }));
-        for (scenario, what) in [(alone(threads()), "no hook"), (scenario, "answers kept")] {
-            for clients in [0, 1000, 100_000] {
-                self.say(&format!("memory  {clients} clients, {what}"), false);
-                let running = start(&scenario)?;
-                if clients > 0 {
-                    running.clients(rate, clients)?;
+        let kept = scenario(
+            "answers kept",
+            Asked::After(Duration::ZERO),
+            json!({ "query": every_client()["query"], "cache-ttl": 3600, "cache-size": 100_000 }),
+        );
+        let parked = scenario(
+            &format!("{PARKED} packets parked"),
+            Asked::After(Duration::from_secs(60)),
+            json!({ "query": every_client()["query"], "timeout": 120_000 }),
+        );
+        let mut found: Vec<Memory> = Vec::new();
+        for round in 0..self.rounds {
+            let mut keep = |name: String, mib: f64| {
+                let mib = (mib * 10.0).round() / 10.0;
+                self.say(&format!("{}  memory  {name:34}  {mib:.0} MiB", self.round(round)), true);
+                match found.iter_mut().find(|memory| memory.name == name) {
+                    Some(memory) => memory.mib.push(mib),
+                    None => found.push(Memory { name, mib: vec![mib] }),
                 }
-                keep(format!("{what}, {clients} clients"), running.memory()?);
+            };
+            for clients in [0, 1000, 100_000] {
+                for (scenario, what) in [(&alone(threads()), "no hook"), (&kept, "answers kept")] {
+                    let name = format!("{what}, {clients} clients");
+                    keep(name, self.memory_after(scenario, clients, rate)?);
+                }
             }
-        }
-        if kea::parks() {
-            let mut scenario = every_client_new(60_000);
-            scenario.parameters = Some(json!({
-                "query": { "mac": "hexstring(pkt4.mac, ':')" }, "timeout": 120_000,
-            }));
-            let mut running = start(&scenario)?;
-            running.delay = Duration::ZERO;
-            let backend = running.backend.as_ref().context("a backend")?;
-            self.say(&format!("memory  {PARKED} packets parked"), false);
-            // Some are lost on the way.
-            while backend.open() < PARKED {
-                let before = backend.open();
-                running.clients(rate.min(1000.0), PARKED - before)?;
-                wait_until_within(Duration::from_secs(5), || backend.open() == backend.asked());
-                ensure!(backend.open() > before, "{before} packets are parked, and no more");
+            if kea::parks() {
+                keep(parked.name.clone(), self.memory_parked(&parked, PARKED, rate)?);
             }
-            keep(format!("{PARKED} packets parked"), running.memory()?);
         }
         Ok(found)
     }
+
+    fn round(&self, round: usize) -> String {
+        format!("round {} of {}", round + 1, self.rounds)
+    }
 }
 
-fn run(bench: &Bench, json: Option<&Path>) -> Result<()> {
+fn run(bench: &Bench, json: Option<&Path>, commit: String) -> Result<()> {
     ensure!(!cfg!(debug_assertions), "to be built with --release");
     raise_descriptor_limit()?;
     let scenarios = scenarios(bench);
     ensure!(!scenarios.is_empty(), "no case has this in its name");
     let mut cases = Vec::new();
     for (scenario, rates) in scenarios.iter().zip(bench.rates(&scenarios)?) {
-        cases.push(Case { name: scenario.name.clone(), threads: scenario.threads, rates, latency: None });
+        cases.push(Case {
+            name: scenario.name.clone(),
+            threads: scenario.threads,
+            rates,
+            latency: Vec::new(),
+        });
     }
     let mut results = Results {
         date: output("date", &["+%Y-%m-%d"])?,
         kea: output(&program_path("kea-dhcp4")?, &["-v"])?,
         hook: env!("CARGO_PKG_VERSION").to_owned(),
+        commit,
         machine: machine()?,
         rounds: bench.rounds,
         seconds: bench.period.as_secs_f64(),
@@ -507,12 +533,21 @@ fn run(bench: &Bench, json: Option<&Path>) -> Result<()> {
     };
     keep(&results)?;
     if !bench.quick {
-        for (case, scenario) in results.cases.iter_mut().zip(&scenarios) {
-            case.latency = Some(bench.latency(scenario, case.rate())?);
+        for round in 0..bench.rounds {
+            for (case, scenario) in results.cases.iter_mut().zip(&scenarios) {
+                case.latency.push(bench.latency(scenario, case.rate(), round)?);
+            }
+            keep(&results)?;
         }
-        keep(&results)?;
         if bench.only.is_none() {
-            results.instructions = bench.costs()?;
+            let counted = [alone(threads()), refused(), cached()];
+            let cost = |one: &Scenario| Cost { name: one.name.clone(), instructions: Vec::new() };
+            results.instructions = counted.iter().map(cost).collect();
+            for round in 0..bench.rounds {
+                for (cost, scenario) in results.instructions.iter_mut().zip(&counted) {
+                    cost.instructions.push(bench.instructions(scenario, round)?);
+                }
+            }
             keep(&results)?;
             results.memory = bench.memory(memory_rate(&results))?;
         }
@@ -536,21 +571,22 @@ fn one(case: &str) -> (Bench, Scenario) {
 
 /// A rate that loses nobody.
 fn memory_rate(results: &Results) -> f64 {
-    let alone = median(results.cases[0].rates.iter().map(|rates| rates.without));
+    let alone = median(results.cases[0].rates.iter().map(Rates::without));
     alone * if kea::parks() { 0.5 } else { 0.2 }
 }
 
 fn memory(json: PathBuf) -> Result<()> {
     raise_descriptor_limit()?;
     let mut results = results::read(std::slice::from_ref(&json))?.remove(0);
-    let (bench, _) = one("");
+    let (mut bench, _) = one("");
+    bench.rounds = results.rounds;
     results.memory = bench.memory(memory_rate(&results))?;
     results::write(&results, &json)
 }
 
 fn instructions(case: &str) -> Result<()> {
     let (bench, scenario) = one(case);
-    println!("{}: {:.0}", scenario.name, bench.instructions(&scenario)?);
+    println!("{}: {:.0}", scenario.name, bench.instructions(&scenario, 0)?);
     Ok(())
 }
 

@@ -20,8 +20,10 @@ pub struct Results {
     pub kea: String,
     /// Version of the hook.
     pub hook: String,
+    /// Its commit, with a + where there were changes to it.
+    pub commit: String,
     pub machine: Machine,
-    /// How often each rate was looked for.
+    /// How often everything was measured.
     pub rounds: usize,
     /// How long each rate was tried, in seconds.
     pub seconds: f64,
@@ -50,20 +52,30 @@ pub struct Case {
     pub threads: usize,
     /// One a round.
     pub rates: Vec<Rates>,
-    pub latency: Option<Latency>,
+    /// At half of the median of the rates with the hook; one a round.
+    pub latency: Vec<Latency>,
 }
 
 /// The highest rates of exchanges (DISCOVER, OFFER, REQUEST, ACK) with at most one in a hundred lost, in exchanges a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     pub with_hook: f64,
-    pub without: f64,
+    /// Kea alone, before and after.
+    pub before: f64,
+    pub after: f64,
+}
+
+impl Rates {
+    /// Kea alone.
+    pub fn without(&self) -> f64 {
+        (self.before + self.after) / 2.0
+    }
 }
 
 /// How long packets take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// At this rate, half of the highest with the hook.
+    /// At this rate.
     pub rate: f64,
     pub with_hook: Replies,
     pub without: Replies,
@@ -75,35 +87,47 @@ pub struct Replies {
     pub ack: Times,
 }
 
-/// Percentiles, in milliseconds.
+/// Percentiles, in milliseconds; `None` where there were too few packets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Times {
-    pub p50: f64,
-    pub p99: f64,
-    pub p999: f64,
+    pub p50: Option<f64>,
+    pub p99: Option<f64>,
+    pub p999: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     pub name: String,
-    pub instructions: f64,
+    /// One a round.
+    pub instructions: Vec<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     pub name: String,
-    pub mib: f64,
+    /// One a round.
+    pub mib: Vec<f64>,
 }
 
 impl Case {
     /// The median of the rounds' ratios.
     pub fn ratio(&self) -> f64 {
-        median(self.rates.iter().map(|rates| rates.with_hook / rates.without))
+        median(self.rates.iter().map(|rates| rates.with_hook / rates.without()))
     }
 
     /// The median of the rates with the hook.
     pub fn rate(&self) -> f64 {
         median(self.rates.iter().map(|rates| rates.with_hook))
+    }
+
+    /// The median of the rounds' percentiles, of the replies that `of` chooses.
+    fn times(&self, of: fn(&Latency) -> &Times) -> Times {
+        let all = |which: fn(&Times) -> Option<f64>| {
+            // In every round, or not at all.
+            let values: Option<Vec<_>> = self.latency.iter().map(|one| which(of(one))).collect();
+            values.filter(|values| !values.is_empty()).map(median)
+        };
+        Times { p50: all(|times| times.p50), p99: all(|times| times.p99), p999: all(|times| times.p999) }
     }
 }
 
@@ -111,7 +135,7 @@ impl Results {
     /// The median of Kea's own rates, over all cases with this number of threads.
     fn alone(&self, threads: usize) -> f64 {
         let cases = self.cases.iter().filter(|case| case.threads == threads);
-        median(cases.flat_map(|case| &case.rates).map(|rates| rates.without))
+        median(cases.flat_map(|case| &case.rates).map(Rates::without))
     }
 
     /// Names the threads, too, where a case differs in them from the first.
@@ -177,7 +201,7 @@ fn summary(all: &[Results]) -> String {
     for name in case_names(all) {
         let mut row = vec![name.clone()];
         row.extend(all.iter().map(|results| match results.case(&name) {
-            Some(case) => format!("{:.2} ({:.0})", case.ratio(), case.rate()),
+            Some(case) => format!("{} ({:.0})", ratio(case), case.rate()),
             None => "–".to_owned(),
         }));
         rows.push(row);
@@ -185,6 +209,14 @@ fn summary(all: &[Results]) -> String {
     let mut text = String::new();
     table(&mut text, &rows);
     text
+}
+
+/// A ratio that is next to nothing is to be read, too.
+fn ratio(case: &Case) -> String {
+    match case.ratio() {
+        ratio if ratio < 0.01 => format!("{ratio:.4}"),
+        ratio => format!("{ratio:.2}"),
+    }
 }
 
 /// The cases of all runs, each once.
@@ -208,8 +240,13 @@ pub fn tables(all: &[Results]) -> String {
         let Machine { processor, cores, memory_gib, system, kernel } = &results.machine;
         let _ = writeln!(
             text,
-            "Kea {}, hook {}: {} rounds of {} s a trial on {}, {system}, {cores} cores of {processor}, {memory_gib} GiB, Linux {kernel}.\n",
-            results.kea, results.hook, results.rounds, results.seconds, results.date
+            "Kea {}, hook {} ({}), on {}: medians of {}, trials of {} s; {system}, {cores} cores of {processor}, {memory_gib} GiB, Linux {kernel}.\n",
+            results.kea,
+            results.hook,
+            results.commit,
+            results.date,
+            if results.rounds == 1 { "1 round".to_owned() } else { format!("{} rounds", results.rounds) },
+            results.seconds
         );
         let mut rows = vec![["case", "threads", "exchanges/s", "of Kea alone"].map(str::to_owned).to_vec()];
         for case in &results.cases {
@@ -221,7 +258,7 @@ pub fn tables(all: &[Results]) -> String {
                 case.name.clone(),
                 case.threads.to_string(),
                 format!("{:.0}", case.rate()),
-                format!("{:.2}", case.ratio()),
+                ratio(case),
             ]);
         }
         table(&mut text, &rows);
@@ -230,19 +267,29 @@ pub fn tables(all: &[Results]) -> String {
             ["milliseconds at half rate: p50 / p99 / p99.9", "OFFER", "without hook", "ACK", "without hook"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         for case in &results.cases {
-            let Some(Latency { rate, with_hook, without }) = &case.latency else { continue };
+            let Some(Latency { rate, .. }) = case.latency.first() else { continue };
             let mut row = vec![format!("{}, {rate:.0}/s", case.name)];
-            row.extend([with_hook.offer, without.offer, with_hook.ack, without.ack].map(|times| {
-                let Times { p50, p99, p999 } = times;
-                format!("{p50:.1} / {p99:.1} / {p999:.1}")
+            let columns: [fn(&Latency) -> &Times; 4] = [
+                |one| &one.with_hook.offer,
+                |one| &one.without.offer,
+                |one| &one.with_hook.ack,
+                |one| &one.without.ack,
+            ];
+            row.extend(columns.map(|of| {
+                let Times { p50, p99, p999 } = case.times(of);
+                [p50, p99, p999]
+                    .map(|time| time.map_or("–".to_owned(), |time| format!("{time:.1}")))
+                    .join(" / ")
             }));
             rows.push(row);
         }
         table(&mut text, &rows);
 
         let mut rows = vec![["instructions of Kea's for a packet", "", "more"].map(str::to_owned).to_vec()];
-        let alone = results.instructions.first().map_or(0.0, |cost| cost.instructions);
-        for Cost { name, instructions } in &results.instructions {
+        let each: Vec<_> =
+            results.instructions.iter().map(|cost| median(cost.instructions.clone())).collect();
+        for (Cost { name, .. }, instructions) in results.instructions.iter().zip(&each) {
+            let alone = each[0];
             let more = 100.0 * (instructions - alone) / alone;
             rows.push(vec![name.clone(), format!("{instructions:.0}"), format!("{more:.1} %")]);
         }
@@ -250,7 +297,10 @@ pub fn tables(all: &[Results]) -> String {
 
         let mut rows = vec![["memory of kea-dhcp4", "MiB"].map(str::to_owned).to_vec()];
         rows.extend(
-            results.memory.iter().map(|Memory { name, mib }| vec![name.clone(), format!("{mib:.0}")]),
+            results
+                .memory
+                .iter()
+                .map(|Memory { name, mib }| vec![name.clone(), format!("{:.0}", median(mib.clone()))]),
         );
         table(&mut text, &rows);
     }
@@ -287,7 +337,7 @@ fn table(text: &mut String, rows: &[Vec<String>]) {
 
 /// A program for gnuplot: the ratios of every case, and the time to an OFFER, beside Kea alone.
 pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
-    let with_latency = all.iter().flat_map(|results| &results.cases).any(|case| case.latency.is_some());
+    let with_latency = all.iter().flat_map(|results| &results.cases).any(|case| !case.latency.is_empty());
     let panels = if with_latency { 2 } else { 1 };
     let mut script = format!(
         "set terminal {terminal}\nset output '{output}'\nset multiplot layout 1,{panels}\n\
@@ -298,7 +348,7 @@ pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
     let number = |value: Option<f64>| value.map_or("NaN".to_owned(), |value| format!("{value:.3}"));
     for (block, value) in [
         ("rates", (|case: &Case| Some(case.ratio())) as fn(&Case) -> Option<f64>),
-        ("offers", |case| case.latency.as_ref().map(|latency| latency.with_hook.offer.p50)),
+        ("offers", |case| case.times(|one| &one.with_hook.offer).p50),
     ] {
         let _ = writeln!(script, "${block} << EOD");
         for name in &case_names {
@@ -340,6 +390,29 @@ mod tests {
         assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median([4.0, 1.0]), 2.5);
         assert!(median([]).is_nan());
+    }
+
+    #[test]
+    fn a_case_is_shown_by_its_medians() {
+        let rates = |with_hook| Rates { with_hook, before: 900.0, after: 1100.0 };
+        let times = |p50, p99| Times { p50: Some(p50), p99, p999: None };
+        let latency = |p50, p99| {
+            let replies = |times: Times| Replies { offer: times, ack: times };
+            Latency { rate: 2.0, with_hook: replies(times(p50, p99)), without: replies(times(0.1, None)) }
+        };
+        let mut case = Case {
+            name: "slow".to_owned(),
+            threads: 2,
+            rates: [5.0, 4.0, 3.0].map(rates).to_vec(),
+            latency: vec![latency(3.0, Some(4.0)), latency(1.0, None), latency(2.0, Some(2.0))],
+        };
+        assert_eq!((case.rate(), case.ratio(), ratio(&case)), (4.0, 0.004, "0.0040".to_owned()));
+        // Not of the two rounds that have one.
+        assert_eq!(case.times(|one| &one.with_hook.offer), times(2.0, None));
+        case.latency.clear();
+        assert_eq!(case.times(|one| &one.without.ack).p50, None);
+        case.rates = vec![rates(554.0)];
+        assert_eq!(ratio(&case), "0.55");
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub struct Setup {
     /// A program that runs Kea, with its arguments.
     runner: Vec<String>,
     quiet: bool,
+    relay_ports: bool,
 }
 
 impl Setup {
@@ -81,6 +82,7 @@ impl Setup {
             environment: Vec::new(),
             runner: Vec::new(),
             quiet: false,
+            relay_ports: false,
         };
         setup.logger("kea-dhcp4", "INFO")
     }
@@ -138,6 +140,12 @@ impl Setup {
     /// Has another program run Kea.
     pub fn under(mut self, runner: &[&str]) -> Setup {
         self.runner = runner.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Has Kea reply to the port of the relay agent that asks for it (RFC 8357), and no longer to that of [`Kea::client`].
+    pub fn relay_ports(mut self) -> Setup {
+        self.relay_ports = true;
         self
     }
 
@@ -228,7 +236,10 @@ impl Setup {
             .arg(program)
             .arg("-c")
             .arg(configuration);
-        command.args(["-p", &port.to_string(), "-P", &relay.port().to_string()]);
+        command.args(["-p", &port.to_string()]);
+        if !self.relay_ports {
+            command.args(["-P", &relay.port().to_string()]);
+        }
         for variable in ["KEA_PIDFILE_DIR", "KEA_CONTROL_SOCKET_DIR", "KEA_DHCP_DATA_DIR", "KEA_LOG_FILE_DIR"]
         {
             command.env(variable, folder.path());
@@ -304,6 +315,11 @@ impl Kea {
         let addresses = self.relay.addresses();
         self.relay = Arc::new(Relay::bind(addresses.0));
         addresses
+    }
+
+    /// Where Kea listens.
+    pub fn address(&self) -> SocketAddr {
+        self.relay.addresses().0
     }
 
     pub fn pid(&self) -> u32 {
