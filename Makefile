@@ -23,7 +23,7 @@ FUZZ_TARGETS := answer parameters
 BENCH ?=
 BENCHMARKS := docs/benchmark
 # What is measured: the commit, with a + where the library or the benchmark is not as committed.
-COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- src shim test Cargo.toml Cargo.lock || echo +)
+COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- src shim messages test build.rs Cargo.toml Cargo.lock || echo +)
 
 .PHONY: all build deps demo test test-docker rig foreign-version fuzz bench bench-quick bench-docker bench-report lint
 

@@ -29,7 +29,7 @@ pub struct Outcome {
     pub sent: usize,
     /// Clients that got an ACK, and the OFFER before it in time.
     pub served: usize,
-    /// DISCOVERs sent in a second.
+    /// DISCOVERs sent in a second that got an OFFER.
     pub rate: f64,
     /// From a DISCOVER to its OFFER.
     pub offers: Vec<Duration>,
@@ -138,17 +138,20 @@ fn read(text: &str, patience: Duration) -> Result<Outcome> {
     ensure!(outcome.sent > 0, "perfdhcp does not say how many packets it sent:\n{text}");
     let late = outcome.offers.iter().filter(|&&took| took > patience).count();
     outcome.served = outcome.acks.len().saturating_sub(late);
-    outcome.rate = if last > first { outcome.offers.len() as f64 / (last - first) } else { 0.0 };
+    // The first is the begin of the time in which the others were sent.
+    outcome.rate = if last > first { (outcome.offers.len() - 1) as f64 / (last - first) } else { 0.0 };
     Ok(outcome)
 }
 
-/// Percentiles, in milliseconds, as far as there are enough for them.
-pub fn times(mut took: Vec<Duration>) -> Times {
+/// Percentiles of what so many packets took that were sent, in milliseconds, as far as there are enough for them. Those that
+/// got no reply took longest.
+pub fn times(mut took: Vec<Duration>, sent: usize) -> Times {
     took.sort_unstable();
     let at = |part: f64| {
         // At least one is to be slower.
-        let index = (took.len() as f64 * part) as usize;
-        (index + 1 < took.len()).then(|| took[index].as_micros() as f64 / 1000.0)
+        let index = (sent as f64 * part) as usize;
+        let time = took.get(index).filter(|_| index + 1 < sent)?;
+        Some(time.as_micros() as f64 / 1000.0)
     };
     Times { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
 }
@@ -217,27 +220,28 @@ mod tests {
              ***Timestamps for packets: REQUEST-ACK***\nsent / received: 000000.001000 / 000000.005000\n\
              sent / received: 000002.003000 / 000002.004000\n";
         let mut outcome = read(text, Duration::from_millis(3)).unwrap();
-        assert_eq!((outcome.sent, outcome.served, outcome.rate), (3, 2, 1.0));
+        assert_eq!((outcome.sent, outcome.served, outcome.rate), (3, 2, 0.5));
         assert_eq!(outcome.offers, [1, 3].map(Duration::from_millis));
         assert_eq!(outcome.acks, [4, 1].map(Duration::from_millis));
         let late = read(text, Duration::from_millis(2)).unwrap();
         assert_eq!(late.served, 1);
         outcome.add(late);
-        assert_eq!((outcome.sent, outcome.served, outcome.rate, outcome.acks.len()), (6, 3, 2.0, 4));
+        assert_eq!((outcome.sent, outcome.served, outcome.rate, outcome.acks.len()), (6, 3, 1.0, 4));
         assert!(read("perfdhcp: no", Duration::ZERO).is_err());
     }
 
     #[test]
     fn percentiles_of_as_many_as_they_take() {
-        let of = |number: u64| times((1..=number).rev().map(Duration::from_millis).collect());
-        let at = |number| {
-            let Times { p50, p99, p999 } = of(number);
+        let at = |answered: u64, sent| {
+            let took = (1..=answered).rev().map(Duration::from_millis).collect();
+            let Times { p50, p99, p999 } = times(took, sent);
             (p50, p99, p999)
         };
-        assert_eq!(at(0), (None, None, None));
-        assert_eq!(at(3), (Some(2.0), None, None));
-        assert_eq!(at(101), (Some(51.0), Some(100.0), None));
-        assert_eq!(at(2000), (Some(1001.0), Some(1981.0), Some(1999.0)));
+        assert_eq!(at(0, 0), (None, None, None));
+        assert_eq!(at(3, 3), (Some(2.0), None, None));
+        assert_eq!(at(101, 101), (Some(51.0), Some(100.0), None));
+        assert_eq!(at(2000, 2000), (Some(1001.0), Some(1981.0), Some(1999.0)));
+        assert_eq!(at(1990, 2000), (Some(1001.0), Some(1981.0), None));
     }
 
     #[test]

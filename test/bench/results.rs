@@ -268,7 +268,7 @@ pub fn tables(all: &[Results]) -> String {
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         for case in &results.cases {
             let Some(Latency { rate, .. }) = case.latency.first() else { continue };
-            let mut row = vec![format!("{}, {rate:.0}/s", case.name)];
+            let mut row = vec![format!("{}, {rate:.0}/s", results.name_of(case))];
             let columns: [fn(&Latency) -> &Times; 4] = [
                 |one| &one.with_hook.offer,
                 |one| &one.without.offer,
@@ -335,7 +335,7 @@ fn table(text: &mut String, rows: &[Vec<String>]) {
     text.push('\n');
 }
 
-/// A program for gnuplot: the ratios of every case, and the time to an OFFER, beside Kea alone.
+/// A program for gnuplot: the ratios of every case, and the time to an OFFER with the hook.
 pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
     let with_latency = all.iter().flat_map(|results| &results.cases).any(|case| !case.latency.is_empty());
     let panels = if with_latency { 2 } else { 1 };
@@ -374,7 +374,7 @@ pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
     if with_latency {
         let _ = writeln!(
             script,
-            "set title 'Time to an OFFER at half of that rate (median, ms)'\nset yrange [0.05:2000]\nset logscale y\nplot {}",
+            "set title 'Time to an OFFER with the hook, at half of that rate (median, ms)'\nset yrange [0.05:2000]\nset logscale y\nplot {}",
             series("offers")
         );
     }
