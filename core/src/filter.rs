@@ -1,9 +1,13 @@
-//! Which clients are looked up: option 77 (user class) and option 97 (client machine identifier) against the
-//! parameters `user-class` and `machine-guid`. Pure: bytes in, verdict out.
+// SPDX-License-Identifier: MPL-2.0
+//! Facts → admitted? Decides which clients are looked up, by message type, option 77 (user class)
+//! and option 97 (client machine identifier).
+//!
+//! The Kea adapter reads the facts and evaluates the parameter `match` by itself. This module sees
+//! bytes alone.
 
 use std::fmt;
 
-/// DHCP message types (RFC 2132, section 9.6) that the hook has to do with.
+/// DHCP message types that the hook has to do with (RFC 2132, section 9.6).
 pub mod message_type {
     /// A client looks for servers.
     pub const DISCOVER: u8 = 1;
@@ -22,56 +26,61 @@ pub const USER_CLASS: u8 = 77;
 /// The code of the client machine identifier option (RFC 4578, section 2.3).
 pub const MACHINE_ID: u8 = 97;
 
-/// Whether a message of this type may be looked up and its reply changed.
+/// Whether a query of this message type may be looked up.
 pub fn is_looked_up(message_type: u8) -> bool {
     matches!(message_type, message_type::DISCOVER | message_type::REQUEST | message_type::INFORM)
 }
 
-/// Whether the answer may be written into a reply of this type: never into a DHCPNAK.
-pub fn is_overridden(message_type: u8) -> bool {
+/// Whether an answer may edit a DHCP reply of this message type. A DHCPNAK stays as it is.
+pub fn is_edited(message_type: u8) -> bool {
     matches!(message_type, message_type::OFFER | message_type::ACK)
 }
 
-/// The filters of one configuration. They are alternatives: any one admits; with none, every client is admitted.
+/// The filters of one configuration. Filters are alternatives: any one admits a client. Without
+/// filters every client is admitted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// What option 77 must equal, whole or in one of its RFC 3004 instances.
+    /// The parameter `user-class`: option 77 equals it, whole or in one instance (RFC 3004).
     pub user_class: Option<Vec<u8>>,
-    /// What option 97 must contain, one of these: the parameter's text, and the bytes it spells in hexadecimal.
-    pub machine_id: Vec<Vec<u8>>,
-    /// An expression of Kea's, which decides where the others do not admit.
+    /// The parameter `machine-guid`: option 97 contains one of these byte strings. The first is the
+    /// parameter's text, the second what the text spells in hexadecimal, if it does.
+    pub machine_guid: Vec<Vec<u8>>,
+    /// The parameter `match`, a Kea expression. The adapter evaluates it where [`Filter::admits`]
+    /// says no.
     pub expression: Option<String>,
 }
 
 impl Filter {
-    /// Whether there is no filter, so that every client is admitted.
+    /// Whether the configuration has no filter at all.
     pub fn is_open(&self) -> bool {
-        self.user_class.is_none() && self.machine_id.is_empty() && self.expression.is_none()
+        self.user_class.is_none() && self.machine_guid.is_empty() && self.expression.is_none()
     }
 
-    /// Whether a client with these payloads of options 77 and 97 (`None`: the packet has no such option) is admitted,
-    /// whatever the expression says.
+    /// Whether `user-class` or `machine-guid` admits a client with these payloads of options 77 and
+    /// 97, or no filter exists. `None` stands for an option that the packet does not have.
     pub fn admits(&self, user_class: Option<&[u8]>, machine_id: Option<&[u8]>) -> bool {
         let by_class = || match (&self.user_class, user_class) {
             (Some(wanted), Some(option)) => is_of_user_class(option, wanted),
             _ => false,
         };
+        let contains =
+            |option: &[u8], wanted: &[u8]| option.windows(wanted.len()).any(|part| part == wanted);
         let by_machine = || {
             machine_id.is_some_and(|option| {
-                self.machine_id.iter().any(|wanted| option.windows(wanted.len()).any(|part| part == wanted))
+                self.machine_guid.iter().any(|wanted| contains(option, wanted))
             })
         };
         self.is_open() || by_class() || by_machine()
     }
 }
 
-/// Whom the filter admits, in words.
+/// In words: whom the filter admits.
 impl fmt::Display for Filter {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        let class = self.user_class.iter().map(|wanted| format!("user-class \"{}\"", wanted.escape_ascii()));
-        // The text of the parameter; what it spells in hexadecimal follows from it.
-        let machine = self.machine_id.iter().take(1);
-        let machine = machine.map(|wanted| format!("machine-guid \"{}\"", wanted.escape_ascii()));
+        let quoted = |name, wanted: &[u8]| format!("{name} \"{}\"", wanted.escape_ascii());
+        let class = self.user_class.iter().map(|wanted| quoted("user-class", wanted));
+        // The first byte string is the parameter as the operator wrote it.
+        let machine = self.machine_guid.iter().take(1).map(|wanted| quoted("machine-guid", wanted));
         let expression = self.expression.iter().map(|wanted| format!("match {wanted:?}"));
         let filters: Vec<_> = class.chain(machine).chain(expression).collect();
         match filters.as_slice() {
@@ -81,13 +90,16 @@ impl fmt::Display for Filter {
     }
 }
 
-/// Whether the user class option equals `wanted`, raw (as iPXE and most others send it) or in one instance.
+/// Whether a user class option equals `wanted`: raw, as iPXE and most clients send it, or in one of
+/// its instances.
 fn is_of_user_class(option: &[u8], wanted: &[u8]) -> bool {
-    option == wanted || user_class_instances(option).is_some_and(|instances| instances.contains(&wanted))
+    let in_instance =
+        || user_class_instances(option).is_some_and(|instances| instances.contains(&wanted));
+    option == wanted || in_instance()
 }
 
-/// The instances of a user class option (RFC 3004, section 4: each a length byte of at least 1 and that many bytes of
-/// data); `None` when the option is not made so.
+/// The instances of a user class option (RFC 3004, section 4): each is a length byte of at least 1
+/// and as many bytes of data. `None` when the option has another form.
 fn user_class_instances(mut option: &[u8]) -> Option<Vec<&[u8]>> {
     let mut instances = Vec::new();
     while let Some((&length, rest)) = option.split_first() {
@@ -110,7 +122,7 @@ mod tests {
     }
 
     fn by_machine(wanted: &[u8]) -> Filter {
-        Filter { machine_id: vec![wanted.into()], ..Filter::default() }
+        Filter { machine_guid: vec![wanted.into()], ..Filter::default() }
     }
 
     #[test]
@@ -156,7 +168,7 @@ mod tests {
     fn filters_are_alternatives() {
         let filter = Filter {
             user_class: Some(b"test".to_vec()),
-            machine_id: vec![b"RPi4".to_vec()],
+            machine_guid: vec![b"RPi4".to_vec()],
             expression: None,
         };
         assert!(filter.admits(Some(b"test"), None));
@@ -172,7 +184,7 @@ mod tests {
     fn message_types() {
         let looked_up: Vec<u8> = (0..=18).filter(|code| is_looked_up(*code)).collect();
         assert_eq!(looked_up, [1, 3, 8]);
-        let overridden: Vec<u8> = (0..=18).filter(|code| is_overridden(*code)).collect();
-        assert_eq!(overridden, [2, 5]);
+        let edited: Vec<u8> = (0..=18).filter(|code| is_edited(*code)).collect();
+        assert_eq!(edited, [2, 5]);
     }
 }

@@ -1,4 +1,5 @@
-//! Keeps an event that may come with every packet from filling the log. Pure but for the clock; any thread.
+// SPDX-License-Identifier: MPL-2.0
+//! Keeps an event that may come with every packet from filling the log. Any thread.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -6,12 +7,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lines that may be logged in one [`WINDOW`], unless it is said otherwise.
+/// The lines that may be logged in one [`WINDOW`] where the caller names no other number.
 const LINES: u32 = 10;
+/// The time in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Lets so many lines through in a [`WINDOW`], and counts the others.
+/// Lets a number of lines through in each window of ten seconds, and counts the lines it holds back.
 pub struct Throttle {
+    /// The lines that pass in one window.
     lines: u32,
     window: Mutex<Window>,
 }
@@ -25,22 +28,27 @@ impl Default for Throttle {
 
 #[derive(Default)]
 struct Window {
+    /// When the window began. `None` before the first line.
     start: Option<Instant>,
+    /// The lines that have passed since the window began.
     passed: u32,
+    /// The lines held back since the last line that passed, in earlier windows too.
     held_back: u64,
 }
 
-/// The lines held back before one that passes, as an addition to its text: empty where there are none.
+/// How many lines were held back before a line that passes. Shown, it is an addition to the line's
+/// text, empty for none.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HeldBack(u64);
 
 impl Throttle {
-    /// So many lines in ten seconds.
+    /// A throttle that lets `lines` lines through in ten seconds.
     pub fn of(lines: u32) -> Self {
         Throttle { lines, window: Mutex::default() }
     }
 
-    /// Whether a line may be logged now, and how many were held back since the last one.
+    /// Whether a line may be logged now, and how many were held back since the last one. `None`:
+    /// hold the line back.
     pub fn pass(&self) -> Option<HeldBack> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MPL-2.0
+//! `make docs`: writes what is made of the table of parameters into the documentation.
+//!
+//! Run in the project's folder. A test (core/tests/documents.rs) fails where a file differs from the
+//! table.
+
+use std::fs;
+
+use remote_opts_core::config;
+
+/// The page with the table of parameters, and the marks around the table.
+const PAGE: &str = "docs/operating.md";
+const BEGIN: &str = "<!-- parameters: begin -->";
+const END: &str = "<!-- parameters: end -->";
+
+const SCHEMA: &str = "docs/parameters.schema.json";
+
+fn main() {
+    let page = fs::read_to_string(PAGE).unwrap_or_else(|error| panic!("{PAGE}: {error}"));
+    let (before, rest) = page.split_once(BEGIN).unwrap_or_else(|| panic!("{PAGE}: no {BEGIN}"));
+    let (_, after) = rest.split_once(END).unwrap_or_else(|| panic!("{PAGE}: no {END}"));
+    let page_now = format!("{before}{BEGIN}\n\n{}\n{END}{after}", config::markdown());
+    let schema = format!("{:#}\n", config::schema());
+    for (file, text) in [(PAGE, page_now), (SCHEMA, schema)] {
+        if !fs::read_to_string(file).is_ok_and(|present| present == text) {
+            fs::write(file, text).unwrap_or_else(|error| panic!("{file}: {error}"));
+            println!("{file} written");
+        }
+    }
+}

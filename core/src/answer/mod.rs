@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What a service says about one client: the edits of the client's DHCP reply.
+//!
+//! [`parse`] makes an [`Answer`] of a response body. The Kea adapter encodes the edits and writes
+//! them into the reply. This module knows no option definitions, no HTTP and no Kea.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde_json::Value;
+use thiserror::Error;
+
+pub mod length;
+mod parse;
+
+pub use parse::{MAX_DEPTH, ParseError, parse};
+
+/// The member of the structured form that holds the options.
+pub const OPTIONS: &str = "options";
+/// The member for the header field siaddr (RFC 2131, section 2).
+pub const NEXT_SERVER: &str = "next-server";
+/// The member for the header field sname (RFC 2131, section 2).
+pub const SERVER_HOSTNAME: &str = "server-hostname";
+/// The member for the header field file (RFC 2131, section 2).
+pub const BOOT_FILE_NAME: &str = "boot-file-name";
+/// The member for the client classes of the query.
+pub const CLIENT_CLASSES: &str = "client-classes";
+
+/// Options that carry the DHCP protocol itself. A service cannot edit them.
+const PROTOCOL_OPTIONS: [u8; 10] = [50, 51, 53, 54, 55, 57, 58, 59, 61, 82];
+
+/// What one service says about one client. Without members it means: nothing for this client.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The edits of the DHCP reply, in the order of the answer's members.
+    pub edits: Vec<Edit>,
+    /// The client classes that the query joins before Kea goes on with it.
+    pub client_classes: Vec<String>,
+    /// The members that cannot be applied.
+    pub refused: Vec<Refusal>,
+}
+
+impl Answer {
+    /// Whether the answer leaves the client's DHCP reply as Kea made it.
+    pub fn is_nothing(&self) -> bool {
+        self.edits.is_empty() && self.client_classes.is_empty() && self.refused.is_empty()
+    }
+}
+
+/// One edit of the DHCP reply. An edit that cannot be applied costs no other edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What the edit changes.
+    pub change: Change,
+    /// The member of the answer that asks for the edit. The log shows it when the edit fails.
+    pub member: Member,
+}
+
+/// What one edit changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// An option. Its new value replaces every option of the same code in the DHCP reply.
+    Option(OptionId, OptionValue),
+    /// The header field siaddr.
+    NextServer(Ipv4Addr),
+    /// The header field sname, of at most 63 bytes.
+    ServerHostname(String),
+    /// The header field file, of at most 127 bytes.
+    BootFileName(String),
+}
+
+/// How an answer names an option or a sub-option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OptionId {
+    /// By code, from 1 to 254.
+    Code(u8),
+    /// By the name in the option's definition.
+    Name(String),
+}
+
+impl fmt::Display for OptionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            OptionId::Code(code) => code.fmt(formatter),
+            OptionId::Name(name) => name.fmt(formatter),
+        }
+    }
+}
+
+/// The value of an option as the answer writes it. Only the adapter knows the option's definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OptionValue {
+    /// Text: written as in Kea's option-data where the option has a definition, else raw bytes.
+    Text(String),
+    /// The values of the option's fields. Only an option with a definition has fields.
+    Fields(Vec<String>),
+    /// The raw payload.
+    Bytes(Vec<u8>),
+    /// Sub-options, at least one.
+    SubOptions(Vec<(OptionId, OptionValue)>),
+    /// The option is removed from the DHCP reply. Never the value of a sub-option.
+    Removed,
+}
+
+/// A member of an answer that cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why the member cannot be applied.
+    pub reason: Reason,
+    /// The refused member.
+    pub member: Member,
+}
+
+/// A member of an answer. The log shows it as `"key": value` on one line and cuts a long value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    key: String,
+    value: Value,
+}
+
+/// The member that puts the query into one client class.
+pub fn class_member(name: &str) -> Member {
+    Member { key: CLIENT_CLASSES.to_owned(), value: name.into() }
+}
+
+/// Whether the option of this code carries the DHCP protocol itself, so that no answer may edit it.
+/// Codes 0 and 255 are no options (RFC 2132, section 3): the parser refuses them.
+pub fn is_of_the_protocol(code: u8) -> bool {
+    PROTOCOL_OPTIONS.contains(&code)
+}
+
+/// Why a member of an answer cannot be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Reason {
+    /// The key is empty, or a number that is no option code.
+    #[error("the key is no option code from 1 to 254, nor a name")]
+    NoCode,
+    /// Kea has no option definition of this name.
+    #[error("no option of this name is defined")]
+    NoName,
+    /// The option is one of the options that no answer may edit.
+    #[error("this option carries the DHCP protocol itself")]
+    Protocol,
+    /// Kea cannot encode a number, a boolean or a list without an option definition.
+    #[error("the option has no definition, so its value must be text or {{\"hex\": …}}")]
+    NoDefinition,
+    /// An option without a payload is malformed (RFC 2132, section 2), unless it is defined so.
+    #[error("the value is empty")]
+    Empty,
+    /// The answer names one option twice: by its code and by its name.
+    #[error("the answer has this option already")]
+    Twice,
+    /// The definition gives the option a value of its own, so it cannot hold only sub-options.
+    #[error("this option has a value of its own, and not just sub-options: use {{\"hex\": …}}")]
+    HasValue,
+    /// The value of "hex" is not text, or not hexadecimal.
+    #[error("the value of \"hex\" is no text of hexadecimal digits in pairs")]
+    NoHex,
+    /// The list holds a list, an object or null.
+    #[error("the list holds something else than text, numbers and booleans")]
+    NoList,
+    /// The value of a sub-option is null. A sub-option is new, so nothing can be removed.
+    #[error("a sub-option cannot be removed")]
+    NoRemoval,
+    /// The object has no member.
+    #[error("the object is empty")]
+    NoSubOptions,
+    /// Kea makes no sub-option longer than 255 bytes with its header, and splits none.
+    #[error("longer than {} bytes", length::MAX_SUB_OPTION)]
+    LongSubOption,
+    /// The edit would make the DHCP reply longer than [`length::MAX_REPLY`].
+    #[error("the reply would not fit into an Ethernet frame")]
+    TooLarge,
+    /// The value is not an IPv4 address.
+    #[error("the value is no IPv4 address as text")]
+    NoAddress,
+    /// The value is not text, or too long for the header field.
+    #[error("the value is no text of at most {0} bytes")]
+    NoField(usize),
+    /// The value is not a list of class names.
+    #[error("the value is no list of class names")]
+    NoClasses,
+    /// Kea's configuration has no client class of this name.
+    #[error("Kea knows no client class of this name")]
+    UnknownClass,
+    /// The member "options" is not an object.
+    #[error("the value is no object of options")]
+    NoOptions,
+    /// The structured form has no such member.
+    #[error("the answer is of the structured form, where options belong into \"options\"")]
+    NoMember,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let key = Value::from(self.key.as_str()).to_string();
+        write!(formatter, "{}: {}", Shortened(&key), Shortened(&self.value.to_string()))
+    }
+}
+
+/// A text of which the log shows at most [`Shortened::MOST`] characters.
+struct Shortened<'a>(&'a str);
+
+impl Shortened<'_> {
+    const MOST: usize = 200;
+}
+
+impl fmt::Display for Shortened<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self.0.char_indices().nth(Self::MOST) {
+            Some((end, _)) => write!(formatter, "{}… ({} bytes)", &self.0[..end], self.0.len()),
+            None => formatter.write_str(self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_shown_on_one_line() {
+        let member = |json: &str| parse(json.as_bytes()).unwrap().refused[0].member.to_string();
+        assert_eq!(member(r#"{"-1\n": "a\nb"}"#), r#""-1\n": "a\nb""#);
+        assert_eq!(member(r#"{"-1": {"a": [1, null]}}"#), r#""-1": {"a":[1,null]}"#);
+        let long = member(&format!("{{\"-1\": \"{}\"}}", "ü".repeat(1000)));
+        assert!(long.ends_with("… (2002 bytes)") && long.chars().count() < 250, "{long}");
+    }
+
+    #[test]
+    fn only_an_answer_without_members_is_nothing() {
+        assert!(Answer::default().is_nothing());
+        for body in [r#"{"66": "x"}"#, r#"{"client-classes": ["a"]}"#, r#"{"-1": "refused"}"#] {
+            assert!(!parse(body.as_bytes()).unwrap().is_nothing(), "{body}");
+        }
+    }
+}

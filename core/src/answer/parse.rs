@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: MPL-2.0
+//! JSON → [`Answer`]: reads the body of a response. A member that cannot be applied is refused
+//! alone, and the answer keeps the member with the reason.
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::{
+    Answer, BOOT_FILE_NAME, CLIENT_CLASSES, Change, Edit, Member, NEXT_SERVER, OPTIONS, OptionId,
+    OptionValue, Reason, Refusal, SERVER_HOSTNAME, is_of_the_protocol,
+};
+
+/// The deepest nesting of an answer. The outermost object is level 1.
+pub const MAX_DEPTH: usize = 32;
+
+/// The members that only the structured form has. One of them makes an answer structured.
+const STRUCTURED: [&str; 5] =
+    [OPTIONS, NEXT_SERVER, SERVER_HOSTNAME, BOOT_FILE_NAME, CLIENT_CLASSES];
+
+/// The longest text of the header field sname, in bytes. The field has 64 bytes, the last one zero
+/// (RFC 2131, section 2).
+const MAX_SERVER_HOSTNAME: usize = 63;
+/// The longest text of the header field file, in bytes. The field has 128 bytes, the last one zero
+/// (RFC 2131, section 2).
+const MAX_BOOT_FILE_NAME: usize = 127;
+
+/// How many bytes an error shows of a body that is not JSON.
+const SHOWN_START: usize = 40;
+
+/// Why a body is not an answer at all.
+#[derive(Debug, Error)]
+pub enum ParseError {
+    /// The body is not JSON, or nested deeper than the JSON parser goes.
+    #[error("the body is not JSON: {error}; it begins with \"{start}\"")]
+    NotJson {
+        /// What the JSON parser says.
+        error: serde_json::Error,
+        /// The first bytes of the body, escaped.
+        start: String,
+    },
+    /// The body is JSON, but not an object.
+    #[error("the body is JSON, but not an object")]
+    NotAnObject,
+    /// The body is nested over [`MAX_DEPTH`] levels deep.
+    #[error("the body is nested over {MAX_DEPTH} levels deep")]
+    TooDeep,
+}
+
+/// Reads the body of a response. In the flat form the object's members are options. In the
+/// structured form, which any member of [`STRUCTURED`] tells, the options stand below "options".
+pub fn parse(body: &[u8]) -> Result<Answer, ParseError> {
+    let value: Value = serde_json::from_slice(body).map_err(|error| {
+        let start = body[..body.len().min(SHOWN_START)].escape_ascii().to_string();
+        ParseError::NotJson { error, start }
+    })?;
+    if depth(&value) > MAX_DEPTH {
+        return Err(ParseError::TooDeep);
+    }
+    let Value::Object(members) = value else {
+        return Err(ParseError::NotAnObject);
+    };
+    let mut answer = Answer::default();
+    if STRUCTURED.iter().any(|member| members.contains_key(*member)) {
+        members.into_iter().for_each(|(key, value)| answer.add_member(key, value));
+    } else {
+        answer.add_options(members);
+    }
+    Ok(answer)
+}
+
+impl Answer {
+    /// Adds one member of the structured form.
+    fn add_member(&mut self, key: String, value: Value) {
+        let change = match (key.as_str(), value) {
+            (OPTIONS, Value::Object(options)) => return self.add_options(options),
+            (CLIENT_CLASSES, Value::Array(classes)) => return self.add_classes(classes),
+            (NEXT_SERVER, Value::String(text)) => match text.parse() {
+                Ok(address) => Ok((Change::NextServer(address), text.into())),
+                Err(_) => Err((Reason::NoAddress, text.into())),
+            },
+            (SERVER_HOSTNAME, Value::String(text)) if text.len() <= MAX_SERVER_HOSTNAME => {
+                Ok((Change::ServerHostname(text.clone()), text.into()))
+            }
+            (BOOT_FILE_NAME, Value::String(text)) if text.len() <= MAX_BOOT_FILE_NAME => {
+                Ok((Change::BootFileName(text.clone()), text.into()))
+            }
+            (name, value) => {
+                let reason = match name {
+                    OPTIONS => Reason::NoOptions,
+                    CLIENT_CLASSES => Reason::NoClasses,
+                    NEXT_SERVER => Reason::NoAddress,
+                    SERVER_HOSTNAME => Reason::NoField(MAX_SERVER_HOSTNAME),
+                    BOOT_FILE_NAME => Reason::NoField(MAX_BOOT_FILE_NAME),
+                    _ => Reason::NoMember,
+                };
+                Err((reason, value))
+            }
+        };
+        match change {
+            Ok((change, value)) => self.edits.push(Edit { change, member: Member { key, value } }),
+            Err((reason, value)) => {
+                self.refused.push(Refusal { reason, member: Member { key, value } })
+            }
+        }
+    }
+
+    /// Adds the members of an object of options.
+    fn add_options(&mut self, options: Map<String, Value>) {
+        for (key, value) in options {
+            let change = option_id(&key).and_then(|option| {
+                if matches!(option, OptionId::Code(code) if is_of_the_protocol(code)) {
+                    return Err(Reason::Protocol);
+                }
+                Ok(Change::Option(option, option_value(&value)?))
+            });
+            let member = Member { key, value };
+            match change {
+                Ok(change) => self.edits.push(Edit { change, member }),
+                Err(reason) => self.refused.push(Refusal { reason, member }),
+            }
+        }
+    }
+
+    /// Adds the client classes of the query.
+    fn add_classes(&mut self, classes: Vec<Value>) {
+        for class in classes {
+            match class {
+                Value::String(name) if !name.is_empty() => self.client_classes.push(name),
+                value => {
+                    let member = Member { key: CLIENT_CLASSES.to_owned(), value };
+                    self.refused.push(Refusal { reason: Reason::NoClasses, member });
+                }
+            }
+        }
+    }
+}
+
+/// The option that a key names: a code in plain decimal digits, or a name. A name begins with a letter.
+fn option_id(key: &str) -> Result<OptionId, Reason> {
+    let name = key.starts_with(|first: char| first.is_ascii_alphabetic());
+    match key.parse() {
+        Ok(code @ 1..=254) if format!("{code}") == key => Ok(OptionId::Code(code)),
+        _ if name => Ok(OptionId::Name(key.to_owned())),
+        _ => Err(Reason::NoCode),
+    }
+}
+
+/// The value that the answer gives an option or a sub-option.
+fn option_value(value: &Value) -> Result<OptionValue, Reason> {
+    match value {
+        Value::Null => Ok(OptionValue::Removed),
+        Value::String(text) => Ok(OptionValue::Text(text.clone())),
+        Value::Array(fields) => Ok(OptionValue::Fields(
+            fields.iter().map(field).collect::<Option<_>>().ok_or(Reason::NoList)?,
+        )),
+        Value::Object(members) => match members.get("hex") {
+            Some(digits) if members.len() == 1 => {
+                let digits = digits.as_str().and_then(|digits| hex::decode(digits).ok());
+                Ok(OptionValue::Bytes(digits.ok_or(Reason::NoHex)?))
+            }
+            _ => sub_options(members),
+        },
+        number_or_boolean => Ok(OptionValue::Fields(vec![number_or_boolean.to_string()])),
+    }
+}
+
+/// The text that Kea's option definitions take for one field.
+fn field(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(boolean) => Some(boolean.to_string()),
+        _ => None,
+    }
+}
+
+/// The members of an object, as sub-options.
+fn sub_options(members: &Map<String, Value>) -> Result<OptionValue, Reason> {
+    if members.is_empty() {
+        return Err(Reason::NoSubOptions);
+    }
+    let sub_option = |(key, value): (&String, &Value)| match option_value(value)? {
+        OptionValue::Removed => Err(Reason::NoRemoval),
+        value => Ok((option_id(key)?, value)),
+    };
+    Ok(OptionValue::SubOptions(members.iter().map(sub_option).collect::<Result<_, _>>()?))
+}
+
+/// How many arrays and objects are nested in one another. The JSON parser takes at most 128 levels,
+/// which bounds the recursion.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::answer::PROTOCOL_OPTIONS;
+
+    /// The changes of an answer of which nothing is refused.
+    fn changes(json: &str) -> Vec<Change> {
+        let answer = parse(json.as_bytes()).unwrap();
+        assert_eq!(answer.refused, [], "{json}");
+        answer.edits.into_iter().map(|edit| edit.change).collect()
+    }
+
+    /// Why one member is refused; another one beside it is kept.
+    fn reason_of(member: &str) -> Reason {
+        let answer = parse(format!("{{{member}, \"224\": \"good\"}}").as_bytes()).unwrap();
+        assert_eq!(answer.edits.len(), 1, "the good member is kept");
+        assert_eq!(answer.refused.len(), 1, "{member}");
+        answer.refused[0].reason
+    }
+
+    fn value(json: &str) -> OptionValue {
+        match changes(&format!("{{\"43\": {json}}}")).remove(0) {
+            Change::Option(OptionId::Code(43), value) => value,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn text(text: &str) -> OptionValue {
+        OptionValue::Text(text.to_owned())
+    }
+
+    #[test]
+    fn flat_form() {
+        let mut changes =
+            changes(r#"{"224": "somestring", "66": "0.0.0.0", "routers": "é\u0000"}"#);
+        changes.sort_by_key(|change| format!("{change:?}"));
+        assert_eq!(
+            changes,
+            [
+                Change::Option(OptionId::Code(224), text("somestring")),
+                Change::Option(OptionId::Code(66), text("0.0.0.0")),
+                Change::Option(OptionId::Name("routers".into()), text("é\0")),
+            ]
+        );
+        assert_eq!(parse(b"{}").unwrap(), Answer::default());
+    }
+
+    #[test]
+    fn values() {
+        let fields = |fields: &[&str]| {
+            OptionValue::Fields(fields.iter().map(|field| (*field).into()).collect())
+        };
+        assert_eq!(value("\"a, b\""), text("a, b"));
+        assert_eq!(value("\"\""), text(""));
+        assert_eq!(value("7"), fields(&["7"]));
+        assert_eq!(value("-1.5"), fields(&["-1.5"]));
+        assert_eq!(value("true"), fields(&["true"]));
+        assert_eq!(value(r#"["a,b", 7, false]"#), fields(&["a,b", "7", "false"]));
+        assert_eq!(value("[]"), fields(&[]));
+        assert_eq!(value("null"), OptionValue::Removed);
+        assert_eq!(value(r#"{"hex": "00Ff"}"#), OptionValue::Bytes(vec![0, 255]));
+        assert_eq!(
+            value(r#"{"6": 3, "rpi-menu": {"hex": ""}}"#),
+            OptionValue::SubOptions(vec![
+                (OptionId::Code(6), fields(&["3"])),
+                (OptionId::Name("rpi-menu".into()), OptionValue::Bytes(Vec::new())),
+            ])
+        );
+    }
+
+    #[test]
+    fn values_that_are_none() {
+        for (value, reason) in [
+            (r#"{"hex": "0"}"#, Reason::NoHex),
+            (r#"{"hex": "zz"}"#, Reason::NoHex),
+            (r#"{"hex": 0}"#, Reason::NoHex),
+            ("{}", Reason::NoSubOptions),
+            ("[[1]]", Reason::NoList),
+            ("[null]", Reason::NoList),
+            (r#"[{"hex": "00"}]"#, Reason::NoList),
+            (r#"{"6": null}"#, Reason::NoRemoval),
+            (r#"{"6": {"hex": "0"}}"#, Reason::NoHex),
+            (r#"{"0": 1}"#, Reason::NoCode),
+        ] {
+            assert_eq!(reason_of(&format!("\"43\": {value}")), reason, "{value}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_no_option() {
+        for key in [
+            "",
+            "-1",
+            "256",
+            "1e1",
+            "+66",
+            " 66",
+            "066",
+            "66.0",
+            "٦٦",
+            "0",
+            "255",
+            "99999999999999999999",
+        ] {
+            assert_eq!(reason_of(&format!("\"{key}\": \"x\"")), Reason::NoCode, "{key}");
+        }
+    }
+
+    #[test]
+    fn options_of_the_protocol() {
+        for code in PROTOCOL_OPTIONS {
+            assert_eq!(reason_of(&format!("\"{code}\": \"x\"")), Reason::Protocol, "{code}");
+        }
+        let others = (1..=254).filter(|code| !PROTOCOL_OPTIONS.contains(code));
+        let body: Vec<_> = others.map(|code| format!("\"{code}\": \"x\"")).collect();
+        assert_eq!(parse(format!("{{{}}}", body.join(",")).as_bytes()).unwrap().edits.len(), 244);
+    }
+
+    #[test]
+    fn structured_form() {
+        let answer = parse(
+            br#"{"options": {"66": "x", "0": "y"}, "next-server": "192.0.2.1", "server-hostname": "tftp1",
+                 "boot-file-name": "pxelinux.0", "client-classes": ["rpi4", 7, ""], "67": "z"}"#,
+        )
+        .unwrap();
+        let changes: Vec<_> = answer.edits.into_iter().map(|edit| edit.change).collect();
+        assert_eq!(changes.len(), 4);
+        for change in [
+            Change::Option(OptionId::Code(66), text("x")),
+            Change::NextServer(Ipv4Addr::new(192, 0, 2, 1)),
+            Change::ServerHostname("tftp1".into()),
+            Change::BootFileName("pxelinux.0".into()),
+        ] {
+            assert!(changes.contains(&change), "{change:?}");
+        }
+        assert_eq!(answer.client_classes, ["rpi4"]);
+        let mut refused: Vec<_> = answer
+            .refused
+            .iter()
+            .map(|refusal| (refusal.member.to_string(), refusal.reason))
+            .collect();
+        refused.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(
+            refused,
+            [
+                ("\"0\": \"y\"".to_owned(), Reason::NoCode),
+                ("\"67\": \"z\"".to_owned(), Reason::NoMember),
+                ("\"client-classes\": \"\"".to_owned(), Reason::NoClasses),
+                ("\"client-classes\": 7".to_owned(), Reason::NoClasses),
+            ]
+        );
+    }
+
+    #[test]
+    fn members_that_cannot_be() {
+        let long = |length: usize| format!("\"{}\"", "x".repeat(length));
+        for (member, reason) in [
+            ("\"options\": []".to_owned(), Reason::NoOptions),
+            ("\"next-server\": \"tftp\"".to_owned(), Reason::NoAddress),
+            ("\"next-server\": 7".to_owned(), Reason::NoAddress),
+            (format!("\"server-hostname\": {}", long(64)), Reason::NoField(63)),
+            (format!("\"boot-file-name\": {}", long(128)), Reason::NoField(127)),
+            ("\"boot-file-name\": null".to_owned(), Reason::NoField(127)),
+            ("\"client-classes\": \"rpi4\"".to_owned(), Reason::NoClasses),
+        ] {
+            let answer =
+                parse(format!("{{{member}, \"options\": {{\"224\": \"good\"}}}}").as_bytes());
+            let answer = match member.starts_with("\"options") {
+                true => parse(format!("{{{member}}}").as_bytes()).unwrap(),
+                false => answer.unwrap(),
+            };
+            assert_eq!(
+                answer.refused.iter().map(|refusal| refusal.reason).collect::<Vec<_>>(),
+                [reason]
+            );
+        }
+        assert_eq!(changes(&format!("{{\"boot-file-name\": {}}}", long(127))).len(), 1);
+        assert_eq!(changes(&format!("{{\"server-hostname\": {}}}", long(63))).len(), 1);
+    }
+
+    #[test]
+    fn bodies_that_are_no_answer() {
+        for body in ["", "{", "{\"66\": \"x\"} x", "{\"66\": \"\\ud800\"}", "<html>"] {
+            assert!(matches!(parse(body.as_bytes()), Err(ParseError::NotJson { .. })), "{body}");
+        }
+        let page = parse(b"<html>\n<title>Please log in to go on with this</title>")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            page.ends_with(r#"it begins with "<html>\n<title>Please log in to go on wit""#),
+            "{page}"
+        );
+        assert!(matches!(parse(b"{\"66\": \"\xff\"}"), Err(ParseError::NotJson { .. })));
+        for body in ["[]", "[{}]", "\"x\"", "7", "null", "true"] {
+            assert!(matches!(parse(body.as_bytes()), Err(ParseError::NotAnObject)), "{body}");
+        }
+    }
+
+    #[test]
+    fn nesting() {
+        let nested = |levels: usize| {
+            format!("{{\"66\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))
+        };
+        assert_eq!(parse(nested(32).as_bytes()).unwrap().refused[0].reason, Reason::NoList);
+        assert!(matches!(parse(nested(33).as_bytes()), Err(ParseError::TooDeep)));
+        assert!(matches!(parse(nested(5000).as_bytes()), Err(ParseError::NotJson { .. })));
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What the engine reports while it works, and the trait of who listens.
+//!
+//! The engine has no log and no statistics. The Kea adapter listens and turns events into both.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::fetch::Failure;
+use crate::request::Request;
+
+/// How a log line names a packet. It becomes text only when a line is written, on any thread.
+pub type Label = Arc<dyn Display + Send + Sync>;
+
+/// One event of the engine. `service` is a service's index in the parameter `url`.
+#[derive(Clone, Copy)]
+pub enum Event<'a> {
+    /// A request is about to go to a service.
+    Asking {
+        /// The packet that the request is made for.
+        label: &'a Label,
+        /// The request's URL. It may hold credentials: show it with [`crate::request::shown`].
+        url: &'a Url,
+    },
+    /// A service gave no answer to a request.
+    Failed {
+        /// Which service was asked.
+        service: usize,
+        /// The packet that the request was made for.
+        label: &'a Label,
+        /// Why there is no answer.
+        failure: &'a Failure,
+        /// The request's URL. It may hold credentials: show it with [`crate::request::shown`].
+        url: &'a Url,
+    },
+    /// A service is down from now on: no lookup asks it, a probe does once a second.
+    ServiceDown {
+        /// Which service is down.
+        service: usize,
+        /// How many failures in a row the service had.
+        failures: u32,
+        /// The last failure.
+        failure: &'a Failure,
+    },
+    /// A service that was down has answered a probe. Lookups ask it again.
+    ServiceUp {
+        /// Which service is up.
+        service: usize,
+    },
+    /// A packet waits for a request that another packet has made.
+    Coalesced {
+        /// The packet that waits.
+        label: &'a Label,
+        /// The request in flight.
+        request: &'a Request,
+    },
+    /// No request was made, because every service is down.
+    NoServiceUp {
+        /// The packet whose lookup fails, or gets a stale answer.
+        label: &'a Label,
+        /// The request that was not made.
+        request: &'a Request,
+    },
+    /// No request was made, because as many as allowed are in flight.
+    Shed {
+        /// The packet whose lookup was shed.
+        label: &'a Label,
+        /// The concurrency limit, the parameter `max-in-flight`.
+        limit: usize,
+    },
+}
+
+/// Who listens to the engine.
+pub trait Listener: Send + Sync + 'static {
+    /// Takes notice of one event. Called from any thread, also from Kea's packet threads, with no
+    /// lock of the engine held. Must not block and must not panic.
+    fn notice(&self, event: &Event<'_>);
+}

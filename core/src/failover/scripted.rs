@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Services that do what a script says, for the tests of the failover and of the lookup engine.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use url::Url;
+
+use crate::cache::Freshness;
+use crate::event::{Event, Label, Listener};
+use crate::fetch::{Failure, Fetch, Found};
+use crate::request::{Request, ServiceUrl};
+
+type Script = Box<dyn Fn(&str) -> Says + Send + Sync>;
+
+/// What becomes of a request.
+#[derive(Clone)]
+pub enum Says {
+    /// Nothing for this client, fresh for so many seconds and stale for five times as many.
+    Nothing(u64),
+    /// The connection fails.
+    Fails,
+    /// A bad answer.
+    Garbage,
+    /// No answer.
+    Never,
+    /// What follows, after so many milliseconds.
+    After(u64, Box<Says>),
+    /// A bug.
+    Panics,
+}
+
+/// Asks nobody, and remembers what was asked.
+pub struct Scripted {
+    script: Mutex<Script>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Scripted {
+    pub fn new(script: impl Fn(&str) -> Says + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Scripted { script: Mutex::new(Box::new(script)), asked: Mutex::default() })
+    }
+
+    /// Changes the script: every service says the same.
+    pub fn says(&self, says: Says) {
+        *self.script.lock().unwrap() = Box::new(move |_| says.clone());
+    }
+
+    /// The URLs asked since the last call.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+impl Fetch for Scripted {
+    async fn get(&self, _service: usize, url: Url) -> Result<Found, Failure> {
+        self.asked.lock().unwrap().push(url.to_string());
+        let mut says = (self.script.lock().unwrap())(url.as_str());
+        loop {
+            says = match says {
+                Says::Nothing(seconds) => {
+                    let fresh_for = Duration::from_secs(seconds);
+                    let freshness = Freshness { fresh_for, stale_for: 5 * fresh_for };
+                    return Ok(Found { answer: Arc::default(), freshness });
+                }
+                Says::Fails => return Err(Failure::Connection("on purpose".into())),
+                Says::Garbage => return Err(Failure::TooLong),
+                Says::Never => std::future::pending().await,
+                Says::After(milliseconds, says) => {
+                    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                    *says
+                }
+                Says::Panics => panic!("on purpose"),
+            }
+        }
+    }
+}
+
+/// Remembers the events of services, in words.
+#[derive(Default)]
+pub struct Heard(Mutex<Vec<String>>);
+
+impl Heard {
+    /// The events since the last call.
+    pub fn events(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Listener for Heard {
+    fn notice(&self, event: &Event<'_>) {
+        self.0.lock().unwrap().push(match event {
+            Event::Asking { url, .. } => format!("asking {url}"),
+            Event::Failed { service, .. } => format!("{service} failed"),
+            Event::ServiceDown { service, failures, .. } => format!("{service} down, {failures}"),
+            Event::ServiceUp { service } => format!("{service} up"),
+            Event::Coalesced { .. } => "coalesced".to_owned(),
+            Event::NoServiceUp { .. } => "no service up".to_owned(),
+            Event::Shed { limit, .. } => format!("shed, {limit}"),
+        });
+    }
+}
+
+/// A packet's name.
+pub fn label() -> Label {
+    Arc::new("")
+}
+
+/// The request about a client with this number.
+pub fn request(client: u8) -> Arc<Request> {
+    Arc::new(Request::new(vec![(1, vec![client])], Vec::new()).unwrap())
+}
+
+/// One service for each host.
+pub fn services(hosts: &[&str]) -> Vec<ServiceUrl> {
+    let url = |host: &&str| Url::parse(&format!("http://{host}/")).unwrap();
+    hosts.iter().map(|host| ServiceUrl::new(url(host))).collect()
+}

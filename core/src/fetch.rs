@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What stands between the engine and HTTP: how a service is asked, and what comes of it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use url::Url;
+
+use crate::answer::{Answer, ParseError};
+use crate::cache::Freshness;
+
+/// The longest body of a response, in bytes after decompression. A longer one is a failure.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// What a service said.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What the service has for the client, perhaps nothing.
+    pub answer: Arc<Answer>,
+    /// How long the answer may be used.
+    pub freshness: Freshness,
+}
+
+/// Why a service gave no answer.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The answer did not arrive whole in its share of the lookup's time.
+    #[error("no answer within {:.0} ms", .0.as_secs_f64() * 1000.0)]
+    Late(Duration),
+    /// The service has an error of its own: a status from 500 on.
+    #[error("status {0}")]
+    ServerError(String),
+    /// The status of the response is none of 200, 204 and 404, and no error of the service's own.
+    #[error("status {0}")]
+    Status(String),
+    /// The response is a redirect.
+    #[error("status {0}, and redirects are not followed")]
+    Redirect(String),
+    /// The body is longer than [`MAX_BODY`].
+    #[error("the body is longer than {MAX_BODY} bytes")]
+    TooLong,
+    /// The body is not an answer.
+    #[error(transparent)]
+    NotAnAnswer(#[from] ParseError),
+    /// There is no connection, or the connection broke, or the request cannot be made.
+    #[error("{0}")]
+    Connection(String),
+}
+
+impl Failure {
+    /// Whether the service works as far as this failure tells, and only its answer is bad.
+    pub fn is_of_the_answer(&self) -> bool {
+        match self {
+            Failure::Status(_)
+            | Failure::Redirect(_)
+            | Failure::TooLong
+            | Failure::NotAnAnswer(_) => true,
+            Failure::Late(_) | Failure::Connection(_) | Failure::ServerError(_) => false,
+        }
+    }
+}
+
+/// How services are asked. The HTTP client implements it; tests of the engine have a script.
+pub trait Fetch: Send + Sync + 'static {
+    /// Asks the service of this index (in the parameter `url`) for `url`, once.
+    ///
+    /// Cancel-safe: who waits too long drops the future, and the request ends. Runs on the
+    /// runtime's thread.
+    fn get(&self, service: usize, url: Url) -> impl Future<Output = Result<Found, Failure>> + Send;
+}
+
+impl<F: Fetch> Fetch for Arc<F> {
+    fn get(&self, service: usize, url: Url) -> impl Future<Output = Result<Found, Failure>> + Send {
+        F::get(self, service, url)
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The HTTP client against a service on loopback that says what the test wants, byte for byte.
+//! (Real HTTP services, HTTP/2 and TLS are in the tests against a real Kea.)
+
+use std::sync::{Arc, Mutex};
+
+use openssl::base64;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::config;
+
+/// A service that gives each connection one response, and keeps the requests.
+struct Raw {
+    address: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Raw {
+    /// Gives the connections these responses in turn, the last one for ever. An empty response
+    /// closes the connection.
+    async fn saying(responses: &[&[u8]]) -> Raw {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let (kept, responses) = (Arc::clone(&requests), responses.concat_each());
+        tokio::spawn(async move {
+            for number in 0.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let head = head(&mut stream).await;
+                kept.lock().unwrap().push(head);
+                let response = &responses[number.min(responses.len() - 1)];
+                stream.write_all(response).await.unwrap();
+                stream.shutdown().await.unwrap();
+            }
+        });
+        Raw { address, requests }
+    }
+
+    /// The requests so far, each with its header fields.
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+/// Owned copies, for a task of its own.
+trait ConcatEach {
+    fn concat_each(&self) -> Vec<Vec<u8>>;
+}
+
+impl ConcatEach for [&[u8]] {
+    fn concat_each(&self) -> Vec<Vec<u8>> {
+        self.iter().map(|part| part.to_vec()).collect()
+    }
+}
+
+/// Reads a request up to the end of its header fields.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// A client of one service, with more parameters (JSON members).
+fn client(url: &str, parameters: &str) -> Result<Client, SetupError> {
+    Client::new(&config::parse(&format!(r#"{{"url": "{url}"{parameters}}}"#)).unwrap(), 1)
+}
+
+async fn get(url: &str, parameters: &str) -> Result<Found, Failure> {
+    client(url, parameters).unwrap().get(0, Url::parse(url).unwrap()).await
+}
+
+const NOTHING: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+
+#[tokio::test]
+async fn user_and_password_of_a_url_become_a_header() {
+    for (credentials, user) in
+        [("u:p@", "u:p"), ("u@", "u:"), (":p@", ":p"), ("u:p%3A%40@", "u:p:@")]
+    {
+        for parameters in ["", r#", "headers": {"Authorization": "Bearer token"}"#] {
+            let service = Raw::saying(&[NOTHING]).await;
+            let url = format!("http://{credentials}{}/x?y=@", service.address);
+            assert!(get(&url, parameters).await.unwrap().answer.is_nothing());
+            let request = service.requests().remove(0).to_lowercase();
+            assert!(request.starts_with("get /x?y=@ http/1.1\r\n"), "{request}");
+            let basic =
+                format!("\r\nauthorization: basic {}", base64::encode_block(user.as_bytes()));
+            assert!(request.contains(&basic.to_lowercase()), "{request}");
+            assert_eq!(request.matches("authorization").count(), 1, "{request}");
+            assert!(request.contains(&format!("\r\nhost: {}\r\n", service.address)), "{request}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_connection_closes_is_sent_once_more() {
+    let service = Raw::saying(&[b"", NOTHING]).await;
+    assert!(get(&format!("http://{}/", service.address), "").await.is_ok());
+    assert_eq!(service.requests().len(), 2);
+
+    let service = Raw::saying(&[b""]).await;
+    let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
+    assert!(matches!(failure, Failure::Connection(_)), "{failure}");
+    assert_eq!(service.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_read() {
+    let body = include_bytes!("squeezed.json.gz");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let service = Raw::saying(&[&[head.as_bytes(), body].concat()]).await;
+    let found = get(&format!("http://{}/", service.address), "").await.unwrap();
+    assert_eq!(found.answer.client_classes, ["squeezed"]);
+}
+
+/// The bytes on the wire are few, the bytes of the answer are too many.
+#[tokio::test]
+async fn the_limit_counts_bytes_after_decompression() {
+    let body = include_bytes!("bomb.json.gz");
+    assert!(body.len() < MAX_BODY / 10);
+    let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n".as_bytes();
+    let service = Raw::saying(&[&[head, body].concat()]).await;
+    let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
+    assert!(matches!(failure, Failure::TooLong), "{failure}");
+}
+
+#[tokio::test]
+async fn a_status_says_whose_fault_it_is() {
+    for (status, words, of_the_answer) in [
+        ("500 Internal Server Error", "status 500 Internal Server Error", false),
+        ("503 Service Unavailable", "status 503 Service Unavailable", false),
+        ("403 Forbidden", "status 403 Forbidden", true),
+        ("201 Created", "status 201 Created", true),
+        ("307 Temporary Redirect", "status 307 Temporary Redirect, and redirects", true),
+    ] {
+        let response = format!("HTTP/1.1 {status}\r\nLocation: /\r\nContent-Length: 0\r\n\r\n");
+        let service = Raw::saying(&[response.as_bytes()]).await;
+        let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
+        assert!(failure.to_string().starts_with(words), "{failure}");
+        assert_eq!(failure.is_of_the_answer(), of_the_answer, "{failure}");
+        assert_eq!(service.requests().len(), 1, "a redirect is not followed");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_ends_in_the_system_s_own_words() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let failure = get(&format!("http://u:secret@{closed}/"), "").await.unwrap_err().to_string();
+    assert!(failure.contains("Connection refused"), "{failure}");
+    assert!(!failure.contains("secret") && !failure.contains("http://"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_url_that_is_no_uri_is_refused() {
+    let Err(error) = client("http://u:secret@b}c/", "") else { panic!("the client was set up") };
+    let error = error.to_string();
+    assert!(error.starts_with("parameter \"url\" cannot be \"http://b}c/\" ("), "{error}");
+    // A value of the request may make a URL too long.
+    let client = client("http://127.0.0.1:1/", "").unwrap();
+    let url = Url::parse(&format!("http://127.0.0.1:1/{}", "x".repeat(70_000))).unwrap();
+    let failure = client.get(0, url).await.unwrap_err();
+    assert!(matches!(failure, Failure::Connection(_)), "{failure}");
+    assert!(failure.to_string().len() < 200, "{failure}");
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Who gets which outcome, under a clock that stands still.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::*;
+use crate::failover::scripted::{Heard, Says, Scripted, label, request, services};
+
+struct Engine {
+    fetch: Arc<Scripted>,
+    heard: Arc<Heard>,
+    lookups: LookupEngine<Arc<Scripted>>,
+}
+
+/// An engine whose one service says this, with a timeout of a second, two requests in flight and
+/// three answers kept at the most.
+fn engine(says: Says) -> Engine {
+    let fetch = Scripted::new(move |_| says.clone());
+    let heard = Arc::<Heard>::default();
+    let listener: Arc<dyn Listener> = heard.clone();
+    let timeout = Duration::from_secs(1);
+    let failover =
+        Failover::new(services(&["a"]), Arc::clone(&fetch), timeout, Arc::clone(&listener));
+    let lookups = LookupEngine::new(failover, 3, 2, Handle::current(), listener);
+    Engine { fetch, heard, lookups }
+}
+
+/// An answer that says: nothing for this client.
+fn answered(source: Source) -> Outcome {
+    Outcome::Answered(Arc::default(), source)
+}
+
+impl Engine {
+    /// A question about the client of this number, in a transaction.
+    fn question(client: u8, xid: u32) -> Question {
+        let transaction = Transaction { client: Arc::new([client]), xid, continues: false };
+        Question { request: request(client), transaction, label: label() }
+    }
+
+    fn ask(&self, question: Question) -> oneshot::Receiver<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        self.lookups.wait(question, Box::new(|outcome| sender.send(outcome).unwrap()));
+        receiver
+    }
+
+    async fn outcome(&self, client: u8, xid: u32) -> Outcome {
+        self.ask(Self::question(client, xid)).await.unwrap()
+    }
+
+    fn now(&self, client: u8, xid: u32) -> Option<Outcome> {
+        self.lookups.answer_now(&Self::question(client, xid))
+    }
+}
+
+fn after(milliseconds: u64, says: Says) -> Says {
+    Says::After(milliseconds, Box::new(says))
+}
+
+#[tokio::test(start_paused = true)]
+async fn packets_that_ask_the_same_share_one_request() {
+    let engine = engine(after(100, Says::Nothing(0)));
+    let mut asked: Vec<_> = (0..3).map(|_| engine.ask(Engine::question(1, 7))).collect();
+    // Another client with the same request.
+    let transaction = Transaction { client: Arc::new([9]), xid: 7, continues: false };
+    asked.push(engine.ask(Question { transaction, ..Engine::question(1, 7) }));
+    for outcome in asked {
+        assert_eq!(outcome.await.unwrap(), answered(Source::Asked));
+    }
+    assert_eq!(engine.fetch.asked().len(), 1);
+    let events = engine.heard.events();
+    assert_eq!(events.iter().filter(|event| *event == "coalesced").count(), 3, "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_used_again_while_it_is_fresh() {
+    let engine = engine(Says::Nothing(20));
+    assert_eq!(engine.now(1, 1), None);
+    assert_eq!(engine.outcome(1, 1).await, answered(Source::Asked));
+    assert_eq!(engine.now(1, 2), Some(answered(Source::Cached)));
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(engine.now(1, 3), None);
+    assert_eq!(engine.outcome(1, 3).await, answered(Source::Asked));
+    assert_eq!(engine.fetch.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_must_not_be_kept_serves_its_own_exchange() {
+    let engine = engine(Says::Nothing(0));
+    engine.outcome(1, 1).await;
+    assert_eq!(engine.now(1, 1), Some(answered(Source::Cached)));
+    assert_eq!(engine.now(1, 2), None);
+    engine.lookups.exchange_over(&[1]);
+    assert_eq!(engine.now(1, 1), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_serves_while_the_service_fails() {
+    let engine = engine(Says::Nothing(20));
+    engine.outcome(1, 1).await;
+    engine.fetch.says(Says::Fails);
+    sleep(Duration::from_secs(30)).await;
+    for xid in 2..5 {
+        assert_eq!(engine.outcome(1, xid).await, answered(Source::Stale));
+    }
+    // The service is down by now.
+    engine.fetch.asked();
+    assert_eq!(engine.now(1, 9), Some(answered(Source::Stale)));
+    assert_eq!(engine.now(2, 9), Some(Outcome::Failed));
+    assert_eq!(engine.fetch.asked(), [""; 0]);
+    sleep(Duration::from_secs(100)).await;
+    assert_eq!(engine.now(1, 10), Some(Outcome::Failed));
+    engine.fetch.says(Says::Nothing(20));
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(engine.outcome(1, 11).await, answered(Source::Asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_not_kept() {
+    let engine = engine(Says::Fails);
+    assert_eq!(engine.outcome(1, 1).await, Outcome::Failed);
+    engine.fetch.says(Says::Nothing(1));
+    assert_eq!(engine.outcome(1, 1).await, answered(Source::Asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_past_the_concurrency_limit_are_shed() {
+    let engine = engine(after(100, Says::Nothing(0)));
+    let in_flight = [1, 2].map(|client| engine.ask(Engine::question(client, 1)));
+    assert_eq!(engine.outcome(3, 1).await, Outcome::Shed);
+    assert_eq!(engine.now(3, 1), Some(Outcome::Shed));
+    assert!(engine.heard.events().contains(&"shed, 2".to_owned()));
+    // A packet that joins a request in flight makes no request.
+    assert_eq!(engine.outcome(1, 2).await, answered(Source::Asked));
+    for outcome in in_flight {
+        assert_eq!(outcome.await.unwrap(), answered(Source::Asked));
+    }
+    assert_eq!(engine.outcome(3, 1).await, answered(Source::Asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_a_failure() {
+    let engine = engine(Says::Panics);
+    assert_eq!(engine.outcome(1, 1).await, Outcome::Failed);
+    engine.fetch.says(Says::Nothing(1));
+    assert_eq!(engine.outcome(1, 1).await, answered(Source::Asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn packets_that_wait_are_let_go_when_the_engine_closes() {
+    let engine = engine(Says::Never);
+    let waiting = [1, 1, 2].map(|client| engine.ask(Engine::question(client, 1)));
+    engine.lookups.close();
+    for outcome in waiting {
+        assert_eq!(outcome.await.unwrap(), Outcome::LetGo);
+    }
+    assert_eq!(engine.outcome(1, 1).await, Outcome::LetGo);
+    sleep(Duration::from_secs(2)).await;
+}

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Facts → request → URL: what a service is asked about one client.
+//!
+//! A request is made of bytes and becomes a URL for each service. This module makes no request.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use url::{ParseError, Position, Url};
+
+/// The code of the relay agent information option (RFC 3046).
+pub const RELAY_AGENT_INFORMATION: u8 = 82;
+
+/// The sub-options of option 82 that name a client, in the order of the request: circuit-id and
+/// remote-id (RFC 3046, section 3), and vendor-specific information (RFC 4243). Services key on
+/// this order.
+pub const SUB_OPTIONS: [u8; 3] = [1, 2, 9];
+
+/// The bytes that a value in a URL cannot have as they are: all but the unreserved characters
+/// (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The URL of a service, in which `{name}` stands for a value of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceUrl {
+    /// The URL with its placeholders.
+    url: Url,
+    /// The text of `url`, split at the placeholders.
+    parts: Vec<Part>,
+    /// Where the path begins in the text of `url`.
+    path: usize,
+}
+
+/// A part of a service's URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// Text that every request has.
+    Text(String),
+    /// A placeholder.
+    Value {
+        /// The name of the value that takes the placeholder's place.
+        name: String,
+        /// The placeholder's text in the URL, braces included.
+        placeholder: String,
+    },
+}
+
+impl ServiceUrl {
+    /// Finds the placeholders in the path and the query of a URL. A fragment is dropped: it is no
+    /// part of a request (RFC 9110, section 4.2.5).
+    pub fn new(mut url: Url) -> Self {
+        url.set_fragment(None);
+        let path = url[..Position::BeforePath].len();
+        let mut rest = &url[Position::BeforePath..];
+        let mut parts = vec![Part::Text(url[..Position::BeforePath].to_owned())];
+        while let Some((before, placeholder, name, after)) = first_placeholder(rest) {
+            parts.push(Part::Text(before.to_owned()));
+            let (name, placeholder) = (name.to_owned(), placeholder.to_owned());
+            parts.push(Part::Value { name, placeholder });
+            rest = after;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        ServiceUrl { url, parts, path }
+    }
+
+    /// The URL with its placeholders. It may hold credentials.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The names of the values in the placeholders.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Value { name, .. } => Some(name.as_str()),
+        })
+    }
+
+    /// The URL's text with values in the places of the placeholders. A value `.` or `..` cannot be
+    /// encoded: its placeholder stays, so that no value leads to another path.
+    fn filled<'a>(&self, value: impl Fn(&str) -> &'a [u8]) -> String {
+        let mut text = String::with_capacity(2 * self.url.as_str().len() + 64);
+        for part in &self.parts {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::Value { name, placeholder } => match value(name) {
+                    b"." | b".." => text.push_str(placeholder),
+                    value => text.extend(percent_encode(value, RESERVED)),
+                },
+            }
+        }
+        let end = text.find('?').unwrap_or(text.len());
+        if self.parts.len() > 2 && text[self.path..end].split('/').any(is_dot_segment) {
+            return self.url.to_string();
+        }
+        text
+    }
+}
+
+/// As in the configuration, less credentials. (A URL encodes the braces of its path.)
+impl fmt::Display for ServiceUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let shown = shown(&self.url).to_string();
+        formatter.write_str(&shown.replace("%7B", "{").replace("%7D", "}"))
+    }
+}
+
+/// Whether a segment of a path leads to another path (URL Standard, "single-dot URL path segment"
+/// and "double-dot URL path segment").
+fn is_dot_segment(segment: &str) -> bool {
+    segment.len() <= "%2e%2e".len()
+        && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+}
+
+/// The first placeholder of a URL's text: the text before it, the placeholder with its braces, the
+/// name in it, and the text behind it. A URL encodes braces in its path, and not in its query.
+fn first_placeholder(url: &str) -> Option<(&str, &str, &str, &str)> {
+    const BRACES: [(&str, &str); 2] = [("%7B", "%7D"), ("{", "}")];
+    let found = BRACES.iter().filter_map(|(open, close)| {
+        let start = url.find(open)?;
+        let length = url[start + open.len()..].find(close)?;
+        let end = start + open.len() + length + close.len();
+        Some((&url[..start], &url[start..end], &url[start + open.len()..][..length], &url[end..]))
+    });
+    found.min_by_key(|(before, ..)| before.len())
+}
+
+/// A URL as logs show it: without user name and password.
+pub fn shown(url: &Url) -> impl fmt::Display {
+    Shown(&url[..Position::BeforeUsername], &url[Position::BeforeHost..])
+}
+
+/// The text before a URL's credentials, and the text behind them.
+struct Shown<'a>(&'a str, &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(self.0)?;
+        formatter.write_str(self.1)
+    }
+}
+
+/// What is asked about one client, whichever service is asked. Two clients with the same request
+/// get the same answer: the request is the key of the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// The sub-options of option 82 that name the client (code and payload), in the order of
+    /// [`SUB_OPTIONS`].
+    sub_options: Vec<(u8, Vec<u8>)>,
+    /// The values of the parameter `query` (name and value), in the order of their names. None is
+    /// empty.
+    values: Vec<(Arc<str>, Vec<u8>)>,
+}
+
+impl Request {
+    /// A request about the client that `sub_options` (code and payload, in the order of
+    /// [`SUB_OPTIONS`]) and `values` (of the parameter `query`) name. An empty value is left out.
+    /// `None` when nothing names the client.
+    pub fn new(
+        sub_options: Vec<(u8, Vec<u8>)>,
+        mut values: Vec<(Arc<str>, Vec<u8>)>,
+    ) -> Option<Self> {
+        values.retain(|(_, value)| !value.is_empty());
+        values.sort_unstable();
+        let named = !sub_options.is_empty() || !values.is_empty();
+        named.then_some(Request { sub_options, values })
+    }
+
+    /// The URL to ask a service, whose own query is kept. The error is for a URL that no value was
+    /// found to bring about.
+    pub fn url(&self, service: &ServiceUrl) -> Result<Url, ParseError> {
+        Url::parse(&self.text(service))
+    }
+
+    /// The text of [`Request::url`], without credentials, for logs.
+    pub fn shown_at<'a>(&'a self, service: &'a ServiceUrl) -> impl fmt::Display + 'a {
+        ShownAt(self, service)
+    }
+
+    fn text(&self, service: &ServiceUrl) -> String {
+        let mut url = service.filled(|name| {
+            let found = self.values.iter().find(|(other, _)| **other == *name);
+            found.map_or(&[], |(_, value)| value.as_slice())
+        });
+        // Encoded values have no `?`, so the first one begins the query of the service's own URL.
+        let mut separator = match url.find('?') {
+            None => "?",
+            Some(start) if start + 1 == url.len() => "",
+            Some(_) => "&",
+        };
+        for (code, bytes) in &self.sub_options {
+            // A String takes everything that is written to it.
+            let _ = write!(url, "{separator}sub82_{code}={}", hex::encode_upper(bytes));
+            separator = "&";
+        }
+        for (name, value) in &self.values {
+            if !service.names().any(|placed| *placed == **name) {
+                let _ = write!(url, "{separator}{name}={}", percent_encode(value, RESERVED));
+                separator = "&";
+            }
+        }
+        url
+    }
+}
+
+/// A request's URL at one service, as text.
+struct ShownAt<'a>(&'a Request, &'a ServiceUrl);
+
+impl fmt::Display for ShownAt<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self.0.url(self.1) {
+            Ok(url) => shown(&url).fmt(formatter),
+            Err(error) => error.fmt(formatter),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(url: &str) -> ServiceUrl {
+        ServiceUrl::new(Url::parse(url).unwrap())
+    }
+
+    /// What is asked about a client with sub-option 1 "foo" and these values.
+    fn asked_with(base: &str, values: &[(&str, &[u8])]) -> String {
+        let values = values.iter().map(|(name, value)| ((*name).into(), value.to_vec())).collect();
+        Request::new(vec![(1, b"foo".to_vec())], values)
+            .unwrap()
+            .url(&service(base))
+            .unwrap()
+            .into()
+    }
+
+    fn asked(base: &str, sub_options: &[(u8, &[u8])]) -> Option<String> {
+        let sub_options: Vec<_> =
+            sub_options.iter().map(|(code, bytes)| (*code, bytes.to_vec())).collect();
+        Some(Request::new(sub_options, Vec::new())?.url(&service(base)).unwrap().into())
+    }
+
+    #[test]
+    fn upper_case_hex_in_order() {
+        assert_eq!(
+            asked("http://b/", &[(1, b"foo"), (2, b"\x00\xff\x80"), (9, b"")]).unwrap(),
+            "http://b/?sub82_1=666F6F&sub82_2=00FF80&sub82_9="
+        );
+    }
+
+    #[test]
+    fn a_query_of_the_service_is_kept() {
+        for (base, expected) in [
+            ("http://b", "http://b/?sub82_2=62"),
+            ("http://b/p?", "http://b/p?sub82_2=62"),
+            ("http://b/p?a=b%20c&d", "http://b/p?a=b%20c&d&sub82_2=62"),
+            ("https://b:8443/p/q?x=1+2", "https://b:8443/p/q?x=1+2&sub82_2=62"),
+        ] {
+            assert_eq!(asked(base, &[(2, b"b")]).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_to_name_the_client_by() {
+        assert_eq!(asked("http://b/", &[]), None);
+    }
+
+    #[test]
+    fn values_follow_in_the_order_of_their_names() {
+        assert_eq!(
+            asked_with(
+                "http://b/?site=1",
+                &[("mac", b"02:0c"), ("class", b"a b/\xff~"), ("none", b"")]
+            ),
+            "http://b/?site=1&sub82_1=666F6F&class=a%20b%2F%FF~&mac=02%3A0c"
+        );
+        let request = |value: &[u8]| Request::new(Vec::new(), vec![("mac".into(), value.to_vec())]);
+        assert_eq!(
+            request(b"x").unwrap().url(&service("http://b")).unwrap().as_str(),
+            "http://b/?mac=x"
+        );
+        assert_eq!(request(b""), None);
+    }
+
+    #[test]
+    fn placeholders_take_values() {
+        let values: &[(&str, &[u8])] = &[("mac", b"02:0c"), ("site", b"a/b?c"), ("x", b"{mac}")];
+        for (base, expected) in [
+            (
+                "http://b/m/{mac}/boot",
+                "http://b/m/02%3A0c/boot?sub82_1=666F6F&site=a%2Fb%3Fc&x=%7Bmac%7D",
+            ),
+            (
+                "http://b/{mac}/{site}{mac}?x={x}",
+                "http://b/02%3A0c/a%2Fb%3Fc02%3A0c?x=%7Bmac%7D&sub82_1=666F6F",
+            ),
+        ] {
+            assert_eq!(asked_with(base, values), expected);
+        }
+        assert_eq!(asked_with("http://b/m/{mac}/boot", &[]), "http://b/m//boot?sub82_1=666F6F");
+        // No value leads to another path.
+        for value in [&b"."[..], b".."] {
+            assert_eq!(
+                asked_with("http://b/m/{mac}/boot", &[("mac", value)]),
+                "http://b/m/%7Bmac%7D/boot?sub82_1=666F6F"
+            );
+            assert_eq!(
+                asked_with("http://b/{x}/{mac}", &[("mac", value), ("x", b"7")]),
+                "http://b/7/%7Bmac%7D?sub82_1=666F6F"
+            );
+            assert_eq!(
+                asked_with("http://b/m/%2E{mac}", &[("mac", &value[..1])]),
+                "http://b/m/%2E%7Bmac%7D?sub82_1=666F6F"
+            );
+        }
+        assert_eq!(
+            asked_with("http://b/m?q={mac}", &[("mac", b"..")]),
+            "http://b/m?q={mac}&sub82_1=666F6F"
+        );
+        assert_eq!(asked_with("http://b/m?{mac}", &[]), "http://b/m?sub82_1=666F6F");
+        assert_eq!(asked_with("http://b/m#{mac}", &[]), "http://b/m?sub82_1=666F6F");
+        let names: Vec<_> =
+            service("http://b/{a}/{b.c-d_e}?{f}={a").names().map(str::to_owned).collect();
+        assert_eq!(names, ["a", "b.c-d_e", "f"]);
+    }
+
+    #[test]
+    fn logs_show_no_credentials() {
+        let request = Request::new(vec![(1, b"x".to_vec())], Vec::new()).unwrap();
+        for (url, expected) in [
+            ("http://u:p@h:81/x?y=@", "http://h:81/x?y=@&sub82_1=78"),
+            ("https://u@[::1]/", "https://[::1]/?sub82_1=78"),
+            ("http://h/", "http://h/?sub82_1=78"),
+        ] {
+            assert_eq!(request.shown_at(&service(url)).to_string(), expected);
+        }
+        assert_eq!(service("http://u:p@h/{mac}?{x}").to_string(), "http://h/{mac}?{x}");
+    }
+}
