@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Finds Kea, makes the log message definitions, and compiles the C++ shim against Kea's headers.
 //!
-//! Kea is looked for in `KEA_INCLUDE_DIR` and `KEA_LIB_DIR`, else where pkg-config says (Kea 3.0 has a kea.pc),
-//! else in /usr/include/kea, where Debian's kea-dev puts it.
+//! Kea is looked for in `KEA_INCLUDE_DIR` and `KEA_LIB_DIR`, else where pkg-config says (Kea 3.0
+//! has a kea.pc), else in /usr/include/kea, where Debian's kea-dev puts it.
 //!
-//! The cdylib is not linked with Kea's libraries: it takes their symbols from the server that loads it, so that
-//! a server of another version can open it and refuse it by its version. The test programs, which Kea does
-//! not load, are linked with them.
+//! The cdylib is not linked with Kea's libraries: it takes their symbols from the server that loads
+//! it, so that a server of another version can open the library and refuse it by its version. The
+//! unit tests, which Kea does not load, are linked with Kea's libraries.
 
 use std::env;
 use std::error::Error;
@@ -13,7 +14,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "build/messages.rs"]
+mod messages;
+
+/// The file of the log messages.
 const MESSAGES: &str = "messages/remopts_messages.mes";
+
+/// The files with a bridge between Rust and C++.
+const BRIDGES: [&str; 2] = ["src/ffi.rs", "src/callouts.rs"];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -28,24 +36,28 @@ fn main() {
 fn run() -> Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let kea = Kea::find()?;
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={MESSAGES}");
-    // Another Kea: its headers keep the times that they were packaged with, the folder tells.
+    for file in ["build.rs", "build/messages.rs", MESSAGES] {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    // Watches the folder, because the headers of another Kea keep the times of their package.
     println!("cargo:rerun-if-changed={}", kea.include.join("hooks").display());
 
-    let messages = read_messages(&fs::read_to_string(MESSAGES)?)?;
-    fs::write(out.join("messages.rs"), rust_messages(&messages))?;
-    // A part of shim/log.cc: an object of its own, which nothing refers to, would be left out by the linker.
-    fs::write(out.join("remopts_messages.inc"), cxx_messages(&messages))?;
+    let text = fs::read_to_string(MESSAGES)?;
+    let messages = messages::read(&text).map_err(|error| format!("{MESSAGES}: {error}"))?;
+    fs::write(out.join("messages.rs"), messages::rust(&messages))?;
+    // A part of shim/log.cc, because the linker would leave out an object to which nothing refers.
+    fs::write(out.join("remopts_messages.inc"), messages::cxx(&messages))?;
 
-    let mut shim = cxx_build::bridge("src/bridge.rs");
-    shim.std("c++17").flag("-isystem").flag(kea.include.to_str().ok_or("Kea's folder is not UTF-8")?);
-    shim.include(&out);
-    // Behind Kea's: see the headers there.
+    let mut shim = cxx_build::bridges(BRIDGES);
+    let include = kea.include.to_str().ok_or("the path of Kea's headers is not UTF-8")?;
+    shim.std("c++17").flag("-isystem").flag(include).include(&out);
+    // Behind Kea's own headers: a header there wins over its stand-in.
     shim.flag("-isystem").flag("shim/stand-ins");
-    // dhcpsrv/cfgmgr.h of Kea 3.0 includes a header that wants these of Kea's config.h, which is not installed.
+    // dhcpsrv/cfgmgr.h of Kea 3.0 includes a header that needs two definitions of Kea's config.h,
+    // which is not installed.
     shim.define("CONFIG_H_WAS_INCLUDED", None).define("WITH_OPENSSL", None);
-    // cxx_build watches the bridge alone; a changed shim would silently not be compiled again.
+    // cxx_build tells cargo to watch the bridges alone. Without this, a changed shim would not be
+    // compiled again.
     println!("cargo:rerun-if-changed=shim");
     println!("cargo:rerun-if-changed=shim/stand-ins");
     for entry in fs::read_dir("shim")? {
@@ -55,25 +67,28 @@ fn run() -> Result<()> {
             shim.file(path);
         }
     }
-    // src/lib.rs names the shim to the linker, so that it comes before Kea's libraries in a test program: a linker that
-    // takes libraries as needed would find no need for those yet.
+    // src/lib.rs names the shim to the linker, so that the shim comes before Kea's libraries in a
+    // unit test: a linker that takes libraries as needed would find no need for Kea's libraries
+    // yet.
     shim.cargo_metadata(false).compile("remopts_shim");
     println!("cargo:rustc-link-search=native={}", out.display());
 
-    // References inside the library are bound inside it: no other hook library can take them over.
+    // References inside the library are bound inside the library: no other hook library can take
+    // them over.
     println!("cargo:rustc-link-arg-cdylib=-Wl,-Bsymbolic");
     // See shim/sockets.cc.
     println!("cargo:rustc-link-arg-cdylib=-Wl,--wrap=socket");
-    // Unloaded, the library stays mapped: the system's resolver may still be at work in one of its threads, and cannot be
-    // interrupted.
+    // The library stays mapped when Kea has unloaded it: the system's resolver may still be at work
+    // in a thread of the library, and cannot be interrupted.
     println!("cargo:rustc-link-arg-cdylib=-Wl,-z,nodelete");
-    kea.link_test_programs(&out)
+    kea.link_unit_tests(&out)
 }
 
 /// Where Kea's headers and libraries are.
 struct Kea {
+    /// The folder that holds hooks/hooks.h.
     include: PathBuf,
-    /// Folder of the libraries, where it is not one that the linker searches anyway.
+    /// The folder of Kea's libraries; `None` where the linker finds the libraries by itself.
     lib: Option<PathBuf>,
 }
 
@@ -88,7 +103,8 @@ impl Kea {
         if let Some(include) = env::var_os("KEA_INCLUDE_DIR") {
             candidates.push((PathBuf::from(include), lib));
         } else {
-            // The folders alone: a probe would want all that Kea is linked with, down to its databases.
+            // Asks for the folders alone: a probe would need every library that Kea is linked with,
+            // down to its databases.
             if let Ok(include) = pkg_config::get_variable("kea", "includedir") {
                 let libdir = pkg_config::get_variable("kea", "libdir").ok().map(PathBuf::from);
                 candidates.push((Path::new(&include).join("kea"), lib.clone().or(libdir)));
@@ -100,20 +116,21 @@ impl Kea {
                 return Ok(Kea { include: include.clone(), lib: lib.clone() });
             }
         }
-        let searched: Vec<_> = candidates.iter().map(|(dir, _)| dir.display().to_string()).collect();
+        let searched: Vec<_> =
+            candidates.iter().map(|(dir, _)| dir.display().to_string()).collect();
         Err(format!(
             "the headers of ISC Kea (hooks/hooks.h) are not in {}.\n\
              On Debian and Ubuntu: apt-get install kea-dev libboost-dev g++ libssl-dev pkg-config\n\
              Elsewhere: set KEA_INCLUDE_DIR to the folder that holds hooks/hooks.h, and KEA_LIB_DIR to \
-             that of libkea-log.so",
+             the folder that holds libkea-log.so",
             searched.join(" or ")
         )
         .into())
     }
 
-    /// Names the libraries for the unit tests, which hold the whole crate but are not loaded by Kea. (Cargo's
-    /// `rustc-link-arg-tests` does not reach unit tests, hence a file of `#[link]` attributes.)
-    fn link_test_programs(&self, out: &Path) -> Result<()> {
+    /// Writes a file of `#[link]` attributes, which name Kea's libraries for the unit tests.
+    /// (Cargo's `rustc-link-arg-tests` does not reach unit tests.)
+    fn link_unit_tests(&self, out: &Path) -> Result<()> {
         if let Some(dir) = &self.lib {
             println!("cargo:rustc-link-search=native={}", dir.display());
         }
@@ -145,77 +162,4 @@ fn dhcp_library(include: &Path) -> Result<&'static str> {
         .and_then(|(_, rest)| rest.split(';').next()?.parse::<u32>().ok())
         .ok_or("hooks/hooks.h does not say KEA_HOOKS_VERSION")?;
     Ok(if version < 30000 { "kea-dhcp++" } else { "kea-dhcp" })
-}
-
-/// One message of the .mes file (the format is that of Kea's own message compiler).
-struct Message {
-    id: String,
-    /// The text with its placeholders %1, %2, …
-    text: String,
-    /// What operators read to know what happened and what to do.
-    explanation: Vec<String>,
-}
-
-impl Message {
-    /// How many placeholders the text has.
-    fn placeholders(&self) -> usize {
-        (1..=9).take_while(|n| self.text.contains(&format!("%{n}"))).count()
-    }
-}
-
-/// Reads the .mes file: `% ID text`, then lines of explanation; `#` starts a comment, `$` a directive.
-fn read_messages(file: &str) -> Result<Vec<Message>> {
-    let mut messages: Vec<Message> = Vec::new();
-    for line in file.lines().map(str::trim_end) {
-        if line.starts_with('#') || line.starts_with('$') {
-            continue;
-        }
-        if let Some(head) = line.strip_prefix("% ") {
-            let (id, text) = head.split_once(' ').ok_or_else(|| format!("{MESSAGES}: no text: {line}"))?;
-            messages.push(Message { id: id.to_owned(), text: text.to_owned(), explanation: Vec::new() });
-        } else if let Some(message) = messages.last_mut() {
-            message.explanation.push(line.to_owned());
-        } else if !line.is_empty() {
-            return Err(format!("{MESSAGES}: text before the first message: {line}").into());
-        }
-    }
-    for message in &mut messages {
-        while message.explanation.last().is_some_and(String::is_empty) {
-            message.explanation.pop();
-        }
-        if !message.id.starts_with("REMOPTS_") || message.explanation.is_empty() {
-            return Err(
-                format!("{MESSAGES}: {} must begin with REMOPTS_ and be explained", message.id).into()
-            );
-        }
-    }
-    if let Some(pair) = messages.windows(2).find(|pair| pair[0].id >= pair[1].id) {
-        return Err(format!("{MESSAGES}: {} must come before {}", pair[1].id, pair[0].id).into());
-    }
-    Ok(messages)
-}
-
-/// The constants that Rust logs with.
-fn rust_messages(messages: &[Message]) -> String {
-    let mut code = String::new();
-    for message in messages {
-        let Message { id, text, explanation } = message;
-        let placeholders = message.placeholders();
-        let _ = writeln!(code, "/// `{text}`\n///");
-        for line in explanation {
-            let _ = writeln!(code, "/// {line}");
-        }
-        let _ = writeln!(code, "pub const {id}: Message<{placeholders}> = Message::new({id:?});\n");
-    }
-    code
-}
-
-/// The definitions that Kea's logger finds when it has loaded the library: identifiers and texts in turn.
-fn cxx_messages(messages: &[Message]) -> String {
-    let mut code = String::from("const char* definitions[] = {\n");
-    for Message { id, text, .. } in messages {
-        let _ = writeln!(code, "    {id:?}, {text:?},");
-    }
-    code.push_str("    nullptr};\n");
-    code
 }

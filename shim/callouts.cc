@@ -1,14 +1,19 @@
-// Load, unload and the callouts: they fetch their arguments from Kea and hand them to Rust.
+// SPDX-License-Identifier: MPL-2.0
+// Load, unload and the callouts: each fetches its arguments from Kea and hands them to Rust.
+
+#include "kea-hook-remote-opts/shim/callouts.h"
 
 #include <cc/data.h>
+#include <dhcp/pkt4.h>
 #include <hooks/hooks.h>
 
 #include <exception>
 #include <memory>
+#include <utility>
 
 #include "kea-hook-remote-opts/shim/differences.h"
-#include "kea-hook-remote-opts/shim/shim.h"
-#include "kea-hook-remote-opts/src/bridge.rs.h"
+#include "kea-hook-remote-opts/shim/packet.h"
+#include "kea-hook-remote-opts/src/callouts.rs.h"
 
 using isc::dhcp::Pkt4Ptr;
 using isc::hooks::NoSuchCalloutContext;
@@ -17,7 +22,14 @@ namespace remote_opts {
 
 namespace {
 
-// Runs the body of a callout, or of load; what Kea's code throws in it is logged.
+// A packet's lookup, as its callout context holds it: null for a packet that is not looked up. The
+// context copies its values, which a Box does not allow, hence the shared_ptr.
+using KeptLookup = std::shared_ptr<rust::Box<PacketLookup>>;
+// The name of the packet's lookup in the context.
+const char* const LOOKUP = "lookup";
+
+// Runs the body of a callout, or of load. An exception that Kea's code throws there is logged and
+// ends here.
 template <typename Body>
 void guarded(const char* callout, Body body) noexcept {
     try {
@@ -25,11 +37,11 @@ void guarded(const char* callout, Body body) noexcept {
     } catch (const std::exception& exception) {
         log_exception(callout, rust::String::lossy(exception.what()));
     } catch (...) {
-        log_exception(callout, "of an unknown type");
+        log_exception(callout, "exception of an unknown type");
     }
 }
 
-// Whether a library listed earlier has said what is to become of the packet.
+// Whether a library that Kea called before has settled already what becomes of the packet.
 bool settled_earlier(const CalloutHandle& handle) {
     const auto status = handle.getStatus();
     return status == CalloutHandle::NEXT_STEP_DROP || status == CalloutHandle::NEXT_STEP_SKIP;
@@ -44,11 +56,12 @@ Pkt4Ptr packet_argument(const CalloutHandle& handle, const char* name) {
     return packet;
 }
 
-// The packet's lookup, null where there is none. (Kea throws where nothing was kept, which is slow: no packet
-// that gets a reply comes without having passed subnet4_select.)
-LookupPtr lookup(const CalloutHandle& handle) {
+// The packet's lookup, null where there is none. pkt4_receive keeps one for each packet, if only a
+// null one, because Kea reports a missing one by an exception, which costs more than all the rest
+// of a callout.
+KeptLookup kept_lookup(const CalloutHandle& handle) {
     try {
-        LookupPtr lookup;
+        KeptLookup lookup;
         handle.getContext(LOOKUP, lookup);
         return lookup;
     } catch (const NoSuchCalloutContext&) {
@@ -58,19 +71,25 @@ LookupPtr lookup(const CalloutHandle& handle) {
 
 }  // namespace
 
+void Callout::keep(rust::Box<PacketLookup> lookup) const {
+    handle_.setContext(LOOKUP, std::make_shared<rust::Box<PacketLookup>>(std::move(lookup)));
+}
+
+void Callout::drop_packet() const { handle_.setStatus(CalloutHandle::NEXT_STEP_DROP); }
+
 std::int32_t shim_version() noexcept { return KEA_HOOKS_VERSION; }
 
 std::int32_t shim_load(LibraryHandle& handle) noexcept {
     bool loaded = false;
     guarded("load", [&] {
         const auto parameters = handle.getParameters();
-        loaded = configure(parameters ? parameters->str() : "");
+        loaded = load_library(parameters ? parameters->str() : "");
     });
     return loaded ? 0 : 1;
 }
 
 std::int32_t shim_unload() noexcept {
-    release();
+    unload_library();
     return 0;
 }
 
@@ -79,21 +98,32 @@ std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept {
         isc::data::ConstElementPtr configuration;
         handle.getArgument("json_config", configuration);
         const auto limit = configuration ? configuration->get("parked-packet-limit") : nullptr;
-        configured(limit ? limit->intValue() : -1);
+        server_configured(limit ? limit->intValue() : -1);
+    });
+    return 0;
+}
+
+std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept {
+    guarded("pkt4_receive", [&] {
+        handle.setContext(LOOKUP, KeptLookup());
+        if (!settled_earlier(handle)) {
+            packet_received(Packet(packet_argument(handle, "query4")), Callout(handle));
+        }
     });
     return 0;
 }
 
 std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
     guarded("subnet4_select", [&] {
-        handle.setContext(LOOKUP, LookupPtr());
-        // Kea drops a packet that has no subnet.
-        SelectedSubnet subnet;
-        if (!settled_earlier(handle)) {
-            handle.getArgument("subnet4", subnet);
+        const auto kept = kept_lookup(handle);
+        if (!kept || settled_earlier(handle)) {
+            return;
         }
+        SelectedSubnet subnet;
+        handle.getArgument("subnet4", subnet);
+        // Kea has no address for a packet without a subnet, whatever a service says.
         if (subnet) {
-            look_up(Packet(packet_argument(handle, "query4")), Callout(handle));
+            subnet_selected(**kept, Packet(packet_argument(handle, "query4")), Callout(handle));
         }
     });
     return 0;
@@ -101,10 +131,10 @@ std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
 
 std::int32_t shim_pkt4_send(CalloutHandle& handle) noexcept {
     guarded("pkt4_send", [&] {
-        const auto found = lookup(handle);
-        if (found && !settled_earlier(handle)) {
-            write_overrides(**found, Packet(packet_argument(handle, "query4")),
-                            Packet(packet_argument(handle, "response4")));
+        const auto kept = kept_lookup(handle);
+        if (kept && !settled_earlier(handle)) {
+            reply_ready(**kept, Packet(packet_argument(handle, "query4")),
+                        Packet(packet_argument(handle, "response4")));
         }
     });
     return 0;

@@ -1,11 +1,7 @@
-// What differs between the versions of Kea: the hook point subnet4_select, where Kea splits texts, what it
-// calls a parsed expression, and what its own headers want beside them.
+// SPDX-License-Identifier: MPL-2.0
+// What differs between the versions of Kea: parking at subnet4_select, the header that splits
+// texts, the name of a parsed expression, and a function that 3.0 does not have.
 #pragma once
-
-// dhcpsrv/cfgmgr.h of 3.0 includes a header that wants Kea's config.h, which is not installed: to be included
-// first.
-#define CONFIG_H_WAS_INCLUDED 1
-#define WITH_OPENSSL 1
 
 #include <hooks/hooks.h>
 
@@ -19,12 +15,14 @@
 #include <boost/shared_ptr.hpp>
 #include <type_traits>
 
-// Pkt::addClass(const ClientClass&, bool), which 3.0 does not have. Weak, so that the library of an earlier
-// version can be opened there, and be refused by its version. (The other functions are in all versions.)
+// Pkt::addClass(const ClientClass&, bool), which packet.cc calls and 3.0 does not have. A weak
+// reference lets Kea 3.0 open a library that was built for an earlier version, and refuse it by its
+// version. All versions have the other functions that the shim calls.
 __asm__(".weak _ZN3isc4dhcp3Pkt8addClassERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEb");
 
 namespace isc::dhcp {
-// Its header, dhcpsrv/subnet.h, wants others that Debian's kea-dev does not have.
+// Declared here, because its header, dhcpsrv/subnet.h, includes headers that Debian's kea-dev does
+// not have.
 class Subnet4;
 }  // namespace isc::dhcp
 
@@ -33,12 +31,13 @@ namespace remote_opts {
 // Whether a packet can be parked at subnet4_select: from 2.5 on.
 constexpr bool CAN_PARK = KEA_HOOKS_VERSION >= 20500;
 
-// The type of the argument "subnet4", and of the context in which the server looks for it when the packet
-// goes on: const from 2.7 on.
+// The type of the argument "subnet4", and of the context from which the server reads the subnet of
+// a packet that was parked: const from 2.7 on.
 using SelectedSubnet = boost::shared_ptr<
     std::conditional_t<(KEA_HOOKS_VERSION >= 20700), const isc::dhcp::Subnet4, isc::dhcp::Subnet4>>;
 
-// The member of isc::eval::EvalContext with the parsed expression: expression, expression_ from 2.7 on.
+// The parsed expression of an isc::eval::EvalContext: its member `expression`, `expression_` from
+// 2.7 on.
 template <typename Context>
 auto parsed_expression(const Context& context, int) -> decltype(context.expression) {
     return context.expression;

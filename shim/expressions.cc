@@ -1,4 +1,7 @@
-// Expressions of Kea's own language, that of client classes.
+// SPDX-License-Identifier: MPL-2.0
+// Expressions of Kea's own language: see expressions.h.
+
+#include "kea-hook-remote-opts/shim/expressions.h"
 
 #include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/client_class_def.h>
@@ -9,8 +12,8 @@
 #include <string>
 
 #include "kea-hook-remote-opts/shim/differences.h"
-#include "kea-hook-remote-opts/shim/shim.h"
-#include "kea-hook-remote-opts/src/bridge.rs.h"
+#include "kea-hook-remote-opts/shim/packet.h"
+#include "kea-hook-remote-opts/src/callouts.rs.h"
 
 using isc::dhcp::CfgMgr;
 using isc::eval::EvalContext;
@@ -19,7 +22,8 @@ namespace remote_opts {
 
 namespace {
 
-// For member(): a class of the configuration that is being loaded, or one of Kea's own.
+// Whether member() may name this class: a class of the configuration that Kea is loading, or one of
+// Kea's own.
 bool is_class(const isc::dhcp::ClientClass& name) {
     const auto dictionary = CfgMgr::instance().getStagingCfg()->getClientClassDictionary();
     return isc::dhcp::isClientClassBuiltIn(name) || (dictionary && dictionary->findClass(name));
@@ -29,7 +33,8 @@ bool is_class(const isc::dhcp::ClientClass& name) {
 
 std::unique_ptr<Expression> parse_expression(rust::Str text, bool boolean) {
     EvalContext context(isc::dhcp::Option::V4, is_class);
-    context.parseString(std::string(text), boolean ? EvalContext::PARSER_BOOL : EvalContext::PARSER_STRING);
+    context.parseString(std::string(text),
+                        boolean ? EvalContext::PARSER_BOOL : EvalContext::PARSER_STRING);
     return std::make_unique<Expression>(parsed_expression(context, 0));
 }
 
@@ -39,8 +44,7 @@ bool Expression::is_true(const Packet& query) const {
 
 void Expression::read(const Packet& query, rust::Vec<std::uint8_t>& value) const {
     const auto text = isc::dhcp::evaluateString(expression_, *query.pointer());
-    append(value,
-           rust::Slice<const std::uint8_t>(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+    append(value, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
 }
 
 }  // namespace remote_opts

@@ -1,18 +1,20 @@
-// Kea's logger "remote-opts-hooks".
+// SPDX-License-Identifier: MPL-2.0
+// Kea's logger "remote-opts-hooks": see log.h.
+
+#include "kea-hook-remote-opts/shim/log.h"
 
 #include <log/logger.h>
 #include <log/message_initializer.h>
 
 #include <string>
 
-#include "kea-hook-remote-opts/shim/shim.h"
-#include "kea-hook-remote-opts/src/bridge.rs.h"
+#include "kea-hook-remote-opts/src/ffi.rs.h"
 
 namespace remote_opts {
 
 namespace {
 
-// `definitions`, made by build.rs from messages/remopts_messages.mes.
+// `definitions`, which build.rs makes of messages/remopts_messages.mes.
 #include "remopts_messages.inc"
 
 // Kea reads the definitions when it has opened the library.
@@ -20,7 +22,8 @@ const isc::log::MessageInitializer initializer(definitions);
 
 isc::log::Logger logger("remote-opts-hooks");
 
-isc::log::Logger::Formatter formatter(Severity severity, std::int32_t debug_level, const std::string& id) {
+isc::log::Logger::Formatter formatter(Severity severity, std::int32_t debug_level,
+                                      const std::string& id) {
     switch (severity) {
         case Severity::Debug:
             return logger.debug(debug_level, id.c_str());
@@ -48,7 +51,7 @@ bool log_enabled(Severity severity, std::int32_t debug_level) noexcept {
                 return logger.isErrorEnabled();
         }
     } catch (...) {
-        // Kea's logging is not set up (a unit test), or broken: there is nowhere to say so.
+        // Kea's logging is broken, or not set up, as in a unit test: no line could say so.
         return false;
     }
 }
@@ -61,7 +64,7 @@ void log_message(Severity severity, std::int32_t debug_level, rust::Str id,
             message.arg(std::string(argument));
         }
     } catch (...) {
-        // A log that cannot be written must not stop a packet.
+        // A line that cannot be written must not stop a packet.
     }
 }
 

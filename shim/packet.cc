@@ -1,15 +1,24 @@
-// Options and labels of Kea's packets.
+// SPDX-License-Identifier: MPL-2.0
+// Kea's DHCPv4 packets: see packet.h.
 
+#include "kea-hook-remote-opts/shim/packet.h"
+
+#include <asiolink/io_address.h>
 #include <dhcp/dhcp4.h>
 #include <dhcp/hwaddr.h>
 #include <dhcp/option.h>
+#include <dhcpsrv/cfgmgr.h>
+#include <dhcpsrv/client_class_def.h>
 
+#include <string>
 #include <typeinfo>
 #include <vector>
 
-#include "kea-hook-remote-opts/shim/shim.h"
-#include "kea-hook-remote-opts/src/bridge.rs.h"
+#include "kea-hook-remote-opts/shim/definitions.h"
+#include "kea-hook-remote-opts/shim/differences.h"
+#include "kea-hook-remote-opts/src/callouts.rs.h"
 
+using isc::dhcp::CfgMgr;
 using isc::dhcp::HWAddr;
 using isc::dhcp::HWAddrPtr;
 using isc::dhcp::Option;
@@ -21,9 +30,9 @@ namespace remote_opts {
 
 namespace {
 
-// The first option of this code, null without one. Not Kea's getOption, which copies the option in a callout,
-// for those that change it.
-OptionPtr find(const isc::dhcp::OptionCollection& options, std::uint8_t code) {
+// The first option of this code, null without one. In a callout, Kea's own getOption copies the
+// option, for libraries that change it.
+OptionPtr find_option(const isc::dhcp::OptionCollection& options, std::uint8_t code) {
     const auto found = options.find(code);
     return found == options.end() ? nullptr : found->second;
 }
@@ -32,12 +41,13 @@ rust::Slice<const std::uint8_t> slice(const std::vector<std::uint8_t>& bytes) {
     return {bytes.data(), bytes.size()};
 }
 
-// The payload as it is on the wire, whatever type Kea's definition gives the option.
+// Appends the payload as it is on the wire, whatever type Kea's definition gives the option.
 bool read(const OptionPtr& option, rust::Vec<std::uint8_t>& value) {
     if (!option) {
         return false;
     }
-    // Most options are bytes and nothing else.
+    // Most options are bytes and nothing else: packing these into a buffer would be work for
+    // nothing.
     if (typeid(*option) == typeid(Option) && option->getOptions().empty()) {
         append(value, slice(option->getData()));
     } else {
@@ -50,7 +60,7 @@ bool read(const OptionPtr& option, rust::Vec<std::uint8_t>& value) {
 
 std::uint8_t Packet::message_type() const { return packet_->getType(); }
 
-std::uint32_t Packet::transaction() const { return packet_->getTransid(); }
+std::uint32_t Packet::transaction_id() const { return packet_->getTransid(); }
 
 void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
     if (const auto address = packet_->getHWAddr()) {
@@ -60,20 +70,6 @@ void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
 }
 
 rust::String Packet::label() const { return rust::String::lossy(packet_->getLabel()); }
-
-rust::String label(rust::Slice<const std::uint8_t> hardware, bool has_identifier,
-                   rust::Slice<const std::uint8_t> identifier, std::uint32_t transaction) {
-    // As Kea writes it, of a packet that has just these.
-    Pkt4 packet(isc::dhcp::DHCPDISCOVER, transaction);
-    if (!hardware.empty()) {
-        packet.setHWAddr(HWAddrPtr(new HWAddr(hardware.data() + 1, hardware.size() - 1, hardware[0])));
-    }
-    if (has_identifier) {
-        packet.addOption(OptionPtr(new Option(Option::V4, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER,
-                                              OptionBuffer(identifier.begin(), identifier.end()))));
-    }
-    return rust::String::lossy(packet.getLabel());
-}
 
 void Packet::read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths) const {
     codes.reserve(packet_->options_.size());
@@ -85,12 +81,70 @@ void Packet::read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>
 }
 
 bool Packet::read_option(std::uint8_t code, rust::Vec<std::uint8_t>& value) const {
-    return read(find(packet_->options_, code), value);
+    return read(find_option(packet_->options_, code), value);
 }
 
-bool Packet::read_sub_option(std::uint8_t code, std::uint8_t sub_code, rust::Vec<std::uint8_t>& value) const {
-    const auto option = find(packet_->options_, code);
-    return option && read(find(option->getOptions(), sub_code), value);
+bool Packet::read_sub_option(std::uint8_t code, std::uint8_t sub_code,
+                             rust::Vec<std::uint8_t>& value) const {
+    const auto option = find_option(packet_->options_, code);
+    return option && read(find_option(option->getOptions(), sub_code), value);
+}
+
+void Packet::replace_option(const EncodedOption& encoded) const {
+    const auto& option = encoded.pointer();
+    remove_option(encoded.code());
+    // As plain bytes: Kea has types of its own for some options, and changes such an option before
+    // it sends it.
+    const auto& type = *option;
+    packet_->addOption(typeid(type) == typeid(Option)
+                           ? option
+                           : OptionPtr(new Option(Option::V4, encoded.code(), option->toBinary())));
+}
+
+bool Packet::remove_option(std::uint8_t code) const {
+    bool removed = false;
+    while (packet_->delOption(code)) {
+        removed = true;
+    }
+    return removed;
+}
+
+void Packet::set_next_server(rust::Str address) const {
+    packet_->setSiaddr(isc::asiolink::IOAddress(std::string(address)));
+}
+
+void Packet::set_server_hostname(rust::Str name) const {
+    packet_->setSname(reinterpret_cast<const std::uint8_t*>(name.data()), name.size());
+}
+
+void Packet::set_boot_file_name(rust::Str name) const {
+    packet_->setFile(reinterpret_cast<const std::uint8_t*>(name.data()), name.size());
+}
+
+bool Packet::add_class(rust::Str name) const {
+    const auto dictionary = CfgMgr::instance().getCurrentCfg()->getClientClassDictionary();
+    const bool known = dictionary && dictionary->findClass(std::string(name));
+    if (known) {
+        packet_->addClass(std::string(name));
+    }
+    return known;
+}
+
+rust::String packet_label(rust::Slice<const std::uint8_t> hardware, bool has_identifier,
+                          rust::Slice<const std::uint8_t> identifier,
+                          std::uint32_t transaction_id) {
+    // Kea itself writes the label, for a packet that has just this hardware address and this
+    // identifier.
+    Pkt4 packet(isc::dhcp::DHCPDISCOVER, transaction_id);
+    if (!hardware.empty()) {
+        packet.setHWAddr(
+            HWAddrPtr(new HWAddr(hardware.data() + 1, hardware.size() - 1, hardware[0])));
+    }
+    if (has_identifier) {
+        packet.addOption(OptionPtr(new Option(Option::V4, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER,
+                                              OptionBuffer(identifier.begin(), identifier.end()))));
+    }
+    return rust::String::lossy(packet.getLabel());
 }
 
 }  // namespace remote_opts

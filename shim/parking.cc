@@ -1,82 +1,71 @@
-// What a callout at subnet4_select can do with its packet: keep what it learns, park it, drop it. And Kea's
-// main thread.
+// SPDX-License-Identifier: MPL-2.0
+// Packets that wait in Kea's parking lot: see parking.h.
 
-#include <dhcp/iface_mgr.h>
-#include <util/multi_threading_mgr.h>
+#include "kea-hook-remote-opts/shim/parking.h"
 
+#include <hooks/callout_handle.h>
+
+#include <utility>
+
+#include "kea-hook-remote-opts/shim/callouts.h"
 #include "kea-hook-remote-opts/shim/differences.h"
-#include "kea-hook-remote-opts/shim/shim.h"
-#include "kea-hook-remote-opts/src/bridge.rs.h"
-
-using isc::dhcp::IfaceMgr;
-using isc::util::MultiThreadingMgr;
 
 namespace remote_opts {
 
 namespace {
 
-// The library index under which the server itself keeps contexts, and the name of the one it reads the subnet
-// from when a packet goes on that was parked at subnet4_select.
+// The library index under which the server itself keeps its callout contexts.
 constexpr int SERVER = -1;
+// The name of the argument with the subnet. The server reads a context of the same name, under its
+// own index, when it goes on with a packet that was parked at subnet4_select.
 const char* const SUBNET4 = "subnet4";
 
 }  // namespace
 
-bool Callout::can_park() const { return CAN_PARK; }
-
-void Callout::keep(rust::Box<Lookup> lookup) const {
-    handle_.setContext(LOOKUP, std::make_shared<rust::Box<Lookup>>(std::move(lookup)));
-}
-
-void Callout::drop_packet() const { handle_.setStatus(CalloutHandle::NEXT_STEP_DROP); }
-
-std::unique_ptr<Parked> Callout::park(const Packet& query) const {
-    // A reference keeps the packet parked; the server has put it into the lot beforehand.
-    const auto lot = handle_.getParkingLotHandlePtr();
-    auto parked = std::make_unique<Parked>(lot, query.pointer());
-    lot->reference(query.pointer());
-
-    SelectedSubnet subnet;
-    handle_.getArgument(SUBNET4, subnet);
-    const int library = handle_.getCurrentLibrary();
-    handle_.setCurrentLibrary(SERVER);
-    handle_.setContext(SUBNET4, subnet);
-    handle_.setCurrentLibrary(library);
-    handle_.setStatus(CalloutHandle::NEXT_STEP_PARK);
-    return parked;
-}
-
-Parked::Parked(const isc::hooks::ParkingLotHandlePtr& lot, const isc::dhcp::Pkt4Ptr& query)
+Parked::Parked(const isc::hooks::ParkingLotHandlePtr& lot, const Packet& query)
     : lot_(lot), query_(query) {}
 
 Parked::~Parked() {
     try {
-        if (lot_) {
-            lot_->drop(query_);
-        }
+        let_go();
     } catch (...) {
-        // Out of memory, at most: nobody could be told.
+        // A destructor must not throw, and nobody could act on this failure.
     }
 }
 
-bool Parked::add_class(rust::Str name) const { return add_class_to(query_, name); }
+bool Parked::add_class(rust::Str name) const { return query_.add_class(name); }
 
 void Parked::resume() {
-    // Once: another library may keep the packet parked in the same lot.
-    const auto lot = std::move(lot_);
-    lot->unpark(query_);
+    // Once: another library may keep the packet in the same lot.
+    if (const auto lot = std::exchange(lot_, nullptr)) {
+        lot->unpark(query_.pointer());
+    }
 }
 
-std::size_t packet_threads() { return MultiThreadingMgr::instance().getThreadPoolSize(); }
-
-std::size_t packet_queue_length() { return MultiThreadingMgr::instance().getThreadPool().count(); }
-
-std::size_t packet_queue_limit() { return MultiThreadingMgr::instance().getThreadPool().getMaxQueueSize(); }
-
-void watch_main_thread(std::int32_t descriptor) {
-    IfaceMgr::instance().addExternalSocket(descriptor, [](int) { run_on_main_thread(); });
+void Parked::let_go() {
+    if (const auto lot = std::exchange(lot_, nullptr)) {
+        lot->drop(query_.pointer());
+    }
 }
 
-void unwatch_main_thread(std::int32_t descriptor) { IfaceMgr::instance().deleteExternalSocket(descriptor); }
+bool can_park() noexcept { return CAN_PARK; }
+
+std::unique_ptr<Parked> park(const Callout& callout, const Packet& query) {
+    auto& handle = callout.handle();
+    // The server has put the packet into the lot before the callouts. A reference keeps the packet
+    // there.
+    const auto lot = handle.getParkingLotHandlePtr();
+    auto parked = std::make_unique<Parked>(lot, query);
+    lot->reference(query.pointer());
+
+    SelectedSubnet subnet;
+    handle.getArgument(SUBNET4, subnet);
+    const int library = handle.getCurrentLibrary();
+    handle.setCurrentLibrary(SERVER);
+    handle.setContext(SUBNET4, subnet);
+    handle.setCurrentLibrary(library);
+    handle.setStatus(CalloutHandle::NEXT_STEP_PARK);
+    return parked;
+}
 
 }  // namespace remote_opts

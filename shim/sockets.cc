@@ -1,15 +1,17 @@
-// The library's own sockets: out of the way of Kea's.
+// SPDX-License-Identifier: MPL-2.0
+// The library's own sockets get descriptors that Kea's sockets cannot use.
 //
-// Kea's main thread waits by select(), which takes no descriptor from FD_SETSIZE (1024) on: the C library
-// ends the process that tries, as it would when somebody connects to the control socket while a thousand
-// lookups hold all descriptors below. So the sockets of lookups get descriptors from there on. build.rs has
-// the linker put __wrap_socket in the place of socket() for this library alone (--wrap of ld).
+// Kea's main thread waits by select(), which takes no descriptor from FD_SETSIZE (1024) on: the C
+// library ends a process that tries. Kea would try when somebody connects to its control socket
+// while a thousand lookups hold all lower descriptors. So a socket of the library is moved to a
+// descriptor from FD_SETSIZE on. build.rs has the linker put __wrap_socket in the place of socket()
+// for this library alone (--wrap of ld).
+
+#include "kea-hook-remote-opts/shim/sockets.h"
 
 #include <fcntl.h>
 #include <sys/select.h>
 #include <unistd.h>
-
-#include "kea-hook-remote-opts/shim/shim.h"
 
 extern "C" {
 
@@ -22,7 +24,7 @@ int __wrap_socket(int domain, int type, int protocol) {
     }
     const int high = fcntl(descriptor, F_DUPFD_CLOEXEC, FD_SETSIZE);
     if (high < 0) {
-        // The process may not have so many, or has them all.
+        // The process may not have so many descriptors, or has used them all.
         return descriptor;
     }
     close(descriptor);
@@ -33,6 +35,6 @@ int __wrap_socket(int domain, int type, int protocol) {
 
 namespace remote_opts {
 
-std::size_t lowest_socket() { return FD_SETSIZE; }
+std::size_t lowest_socket() noexcept { return FD_SETSIZE; }
 
 }  // namespace remote_opts

@@ -1,10 +1,11 @@
-// Kea's statistics.
+// SPDX-License-Identifier: MPL-2.0
+// Kea's statistics: see statistics.h.
+
+#include "kea-hook-remote-opts/shim/statistics.h"
 
 #include <stats/stats_mgr.h>
 
 #include <string>
-
-#include "kea-hook-remote-opts/shim/shim.h"
 
 namespace remote_opts {
 

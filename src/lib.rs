@@ -1,65 +1,59 @@
-//! A hook library for ISC Kea's DHCPv4 server that asks an HTTP backend which options a client is to get.
+// SPDX-License-Identifier: MPL-2.0
+//! The Kea adapter: the hook library that Kea's DHCPv4 server loads.
 //!
-//! Data flows one way: packet → facts → request → answer → edits → packet.
+//! The crate `remote-opts-core` decides, asks services and keeps answers. This crate connects it
+//! with Kea. A packet goes through three callouts: pkt4_receive (query → request), subnet4_select
+//! (request → answer) and pkt4_send (answer → reply).
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`exports`] | the functions that Kea looks for in the library |
-//! | [`bridge`] | all that C++ and Rust see of each other |
-//! | [`hook`] | the way of a packet: from a callout to the edits of its reply |
-//! | [`parameters`] | the library's parameters in Kea's configuration |
-//! | [`filter`] | which clients are looked up |
-//! | [`request`] | what the backends are asked |
-//! | [`lookup`] | the engine: an answer kept, a request under way, or a new one |
-//! | [`cache`] | the answers kept |
-//! | [`freshness`] | how long they may be |
-//! | [`backends`] | which backend is asked, and which are given up |
-//! | [`backend`] | HTTP |
-//! | [`tls`] | certificates, keys and the token |
-//! | [`answer`] | what a backend says |
-//! | [`edits`] | the answer into the reply |
-//! | [`runtime`] | the hook's own thread, where requests are made |
-//! | [`main_thread`] | what only Kea's main thread may do |
-//! | [`messages`], [`throttle`] | Kea's log |
+//! | [`ffi`] | what Rust calls in C++ |
+//! | [`callouts`] | what C++ calls in Rust |
+//! | [`instance`] | one loaded configuration: load, unload |
+//! | [`packet_lookup`] | one packet's lookup, between its callouts |
+//! | [`query`] | packet → facts → admitted? → request |
+//! | [`reply`] | answer → DHCP reply |
+//! | [`parking`] | places in Kea's parking lot, and a packet in it |
+//! | [`main_thread`] | work for Kea's main thread |
+//! | [`log`] | Kea's log |
+//! | [`listener`] | what the engine of core reports → Kea's log |
 //! | [`statistics`] | Kea's statistics |
 //!
-//! `filter`, `request`, `cache`, `freshness` and `answer` know nothing of Kea or HTTP, `lookup` and `backends` nothing
-//! of Kea's packets.
-#![deny(unsafe_code)]
-#![warn(missing_docs)]
+//! C++ is called through [`ffi`] alone, and unsafe code is in [`exports`], [`ffi`] and [`callouts`]
+//! alone.
 
-pub mod answer;
-pub mod backend;
-pub mod backends;
-pub mod bridge;
-pub mod cache;
-pub mod edits;
+pub mod callouts;
 pub mod exports;
-pub mod filter;
-pub mod freshness;
-pub mod hook;
-pub mod lookup;
+pub mod ffi;
+pub mod instance;
+pub mod listener;
+pub mod log;
 pub mod main_thread;
-pub mod messages;
-pub mod parameters;
-pub mod request;
-pub mod runtime;
+pub mod packet_lookup;
+pub mod parking;
+pub mod query;
+pub mod reply;
 pub mod statistics;
-pub mod throttle;
-pub mod tls;
 
 /// The C++ of shim/, as build.rs compiled it.
 #[allow(unsafe_code)]
 mod link_shim {
-    // SAFETY: no function is declared here; src/bridge.rs declares them.
+    // SAFETY: no function is declared here; src/ffi.rs declares the functions.
     #[link(name = "remopts_shim", kind = "static")]
     unsafe extern "C" {}
 }
 
-/// Kea's libraries, for the unit tests and the fuzz targets: the server that loads the library has them all, a test program
-/// not.
-#[cfg(any(test, fuzzing))]
+/// Kea's libraries, for the unit tests. The server that loads the library has them; a test program
+/// has not.
+#[cfg(test)]
 #[allow(unsafe_code)]
 mod link_kea {
+    // SAFETY: no function is declared there.
     include!(concat!(env!("OUT_DIR"), "/link_kea.rs"));
 }
+
+/// The reader of the message file, which belongs to build.rs. It is here for its unit tests.
+#[cfg(test)]
+#[path = "../build/messages.rs"]
+mod message_file;

@@ -1,124 +1,281 @@
-//! Work for Kea's main thread: packets are resumed and let go nowhere else. It is the thread that configures and ends the
-//! server, so nothing goes on while it does; and without multi-threading it is the one that handles packets.
+// SPDX-License-Identifier: MPL-2.0
+//! Work for Kea's main thread: parked packets are resumed and let go nowhere else.
+//!
+//! Kea's main thread configures and ends the server, so nothing goes on while it does work of ours.
+//! Without multi-threading it is also the thread that handles packets. Any thread gives work; the
+//! main thread alone does it.
 
 use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use remote_opts_core::guard::guard;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
-use crate::bridge;
-use crate::messages::REMOPTS_EXCEPTION;
+use crate::ffi;
+use crate::log::REMOPTS_EXCEPTION;
 
-/// What is to be done once.
-pub type Work = Box<dyn FnOnce() + Send>;
-
-/// From one look for room in Kea's queue to the next: less than its threads need for half of it.
+/// The time from one look for room in Kea's packet queue to the next. Kea's threads need longer to
+/// empty half of the queue.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// After so long without room, work is done all the same: one at each look, so that it fills the queue no further than Kea
-/// empties it.
+/// The longest that work waits for room. After that it is done without room, one piece at each
+/// look, so that it fills the queue no faster than Kea empties it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Work to be done by Kea's main thread, which is woken for it at once. Made and dropped on that thread; dropped with work
-/// left, it drops that undone.
-pub struct MainThread {
-    shared: Arc<Shared>,
-    /// The hook's own thread, where the time of the next look is waited for.
-    timer: Handle,
+/// Work that the main thread does once.
+pub trait Work: Send {
+    /// Does the work. Main thread.
+    fn run(self: Box<Self>);
+
+    /// Ends the work undone, because the library is being unloaded. Main thread.
+    fn let_go(self: Box<Self>);
 }
 
-struct Shared {
-    /// Kea's main thread waits for it, beside its sockets.
-    wake: EventFd,
-    work: Mutex<VecDeque<(Instant, Work)>>,
+/// Hands work to Kea's main thread. Made and dropped on the main thread. Dropped, it lets go of the
+/// work that is left.
+pub struct MainThread {
+    queue: Arc<Queue>,
+    /// The runtime that waits for the time of the next look.
+    runtime: Handle,
 }
 
 impl MainThread {
-    /// Has Kea's main thread wait for work.
-    pub fn watch(timer: Handle) -> Result<Self, Box<dyn std::error::Error>> {
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        bridge::watch_main_thread(wake.as_raw_fd())?;
-        Ok(MainThread { shared: Arc::new(Shared { wake, work: Mutex::default() }), timer })
+    /// Has Kea's main thread wait for work. The error is the system's, or an exception of Kea's.
+    pub fn watch(runtime: Handle) -> Result<Self, Box<dyn std::error::Error>> {
+        let queue = Arc::new(Queue::new()?);
+        ffi::watch_main_thread(queue.wake.as_raw_fd())?;
+        Ok(MainThread { queue, runtime })
     }
 
-    /// Leaves work to be done soon, in the order in which it is given. Any thread.
-    pub fn give(&self, work: Work) {
-        let first = {
-            let mut waiting = self.shared.work();
-            waiting.push_back((Instant::now(), work));
-            waiting.len() == 1
-        };
-        // Else it has been woken for the first, or will look again.
-        if first {
-            self.shared.wake();
-        }
+    /// Leaves work to be done soon. Work is done in the order in which it is given. Any thread.
+    pub fn give(&self, work: Box<dyn Work>) {
+        self.queue.give(work);
     }
 
-    /// Does the work that is there, as far as Kea's packet threads have room for what it leads to. Called on the main
-    /// thread when it was woken.
+    /// Does the work that is there, as far as Kea's packet threads have room for what it leads to.
+    /// Called on the main thread when it has been woken.
     pub fn run(&self) {
-        // Before the work is taken: what comes later wakes again.
-        match self.shared.wake.read() {
-            Ok(_) | Err(Errno::EAGAIN) => {}
-            Err(error) => REMOPTS_EXCEPTION.error([&"the main thread", &error]),
-        }
-        let mut work = std::mem::take(&mut *self.shared.work());
-        let mut forced = false;
-        while let Some((given, _)) = work.front() {
-            if !has_room() {
-                if forced || given.elapsed() < PATIENCE {
-                    break;
-                }
-                forced = true;
-            }
-            if let Some((_, work)) = work.pop_front() {
-                bridge::guard((), work);
-            }
-        }
-        if !work.is_empty() {
-            let mut later = self.shared.work();
-            work.append(&mut later);
-            *later = work;
-            drop(later);
-            let shared = Arc::clone(&self.shared);
-            self.timer.spawn(async move {
+        if self.queue.run(has_room) {
+            let queue = Arc::clone(&self.queue);
+            self.runtime.spawn(async move {
                 sleep(LOOK_AGAIN).await;
-                shared.wake();
+                queue.wake();
             });
         }
     }
 }
 
-/// Whether a packet that goes on has room in the queue in front of Kea's packet threads: past its limit, Kea drops the one
-/// that waits longest. Half of it is left to new packets.
+impl Drop for MainThread {
+    fn drop(&mut self) {
+        if let Err(exception) = ffi::unwatch_main_thread(self.queue.wake.as_raw_fd()) {
+            REMOPTS_EXCEPTION.error([&"unload", &exception]);
+        }
+        self.queue.let_go();
+    }
+}
+
+/// Whether Kea's packet queue has room for a packet that goes on. When the queue is full, Kea drops
+/// the packet that has waited longest. Half of the queue is left to new packets.
 fn has_room() -> bool {
-    match (bridge::packet_queue_length(), bridge::packet_queue_limit()) {
+    match (ffi::packet_queue_length(), ffi::packet_queue_limit()) {
         (Ok(length), Ok(limit)) => limit == 0 || length <= limit / 2,
-        // Nothing to go by.
+        // Without figures, packets go on at once.
         _ => true,
     }
 }
 
-impl Shared {
-    fn work(&self) -> std::sync::MutexGuard<'_, VecDeque<(Instant, Work)>> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+/// The work that is left, and the descriptor that wakes the main thread for it.
+struct Queue {
+    /// Kea's main thread waits until it can be read.
+    wake: EventFd,
+    waiting: Mutex<VecDeque<Waiting>>,
+}
+
+/// One piece of work.
+struct Waiting {
+    /// When the work was given.
+    since: Instant,
+    work: Box<dyn Work>,
+}
+
+impl Queue {
+    fn new() -> nix::Result<Self> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Queue { wake, waiting: Mutex::default() })
+    }
+
+    fn give(&self, work: Box<dyn Work>) {
+        let is_first = {
+            let mut waiting = self.waiting();
+            waiting.push_back(Waiting { since: Instant::now(), work });
+            waiting.len() == 1
+        };
+        // For the second piece the main thread has been woken already, or it will look again.
+        if is_first {
+            self.wake();
+        }
+    }
+
+    /// Does the work that is there and has room; true when work is left, for which the main thread
+    /// must look again.
+    fn run(&self, has_room: impl Fn() -> bool) -> bool {
+        // Before the work is taken: work that is given later wakes again.
+        match self.wake.read() {
+            Ok(_) | Err(Errno::EAGAIN) => {}
+            Err(error) => REMOPTS_EXCEPTION.error([&"the main thread", &error]),
+        }
+        let mut present = std::mem::take(&mut *self.waiting());
+        let mut forced = false;
+        while let Some(first) = present.front() {
+            if !has_room() {
+                if forced || first.since.elapsed() < PATIENCE {
+                    break;
+                }
+                forced = true;
+            }
+            if let Some(Waiting { work, .. }) = present.pop_front() {
+                guard((), || work.run());
+            }
+        }
+        let is_left = !present.is_empty();
+        if is_left {
+            let mut waiting = self.waiting();
+            // In front of the work that was given meanwhile.
+            present.append(&mut waiting);
+            *waiting = present;
+        }
+        is_left
+    }
+
+    fn let_go(&self) {
+        let left = std::mem::take(&mut *self.waiting());
+        left.into_iter().for_each(|Waiting { work, .. }| guard((), || work.let_go()));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {
-        // It fails only when it is full, and the main thread awake.
+        // It fails only when its counter is full: then the main thread is being woken.
         let _ = self.wake.write(1);
     }
 }
 
-impl Drop for MainThread {
-    fn drop(&mut self) {
-        if let Err(exception) = bridge::unwatch_main_thread(self.shared.wake.as_raw_fd()) {
-            REMOPTS_EXCEPTION.error([&"unload", &exception]);
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// What became of the pieces of work, in order.
+    type Done = Arc<Mutex<Vec<&'static str>>>;
+
+    /// Notes its name when it is done, and its name in capitals when it is let go.
+    struct Noted(Done, &'static str, &'static str);
+
+    impl Work for Noted {
+        fn run(self: Box<Self>) {
+            assert_ne!(self.1, "bug", "on purpose");
+            self.0.lock().unwrap().push(self.1);
         }
-        self.shared.work().clear();
+
+        fn let_go(self: Box<Self>) {
+            self.0.lock().unwrap().push(self.2);
+        }
+    }
+
+    fn queue() -> (Queue, Done) {
+        (Queue::new().unwrap(), Done::default())
+    }
+
+    fn give(queue: &Queue, done: &Done, name: &'static str, let_go: &'static str) {
+        queue.give(Box::new(Noted(Arc::clone(done), name, let_go)));
+    }
+
+    /// What was done since it was asked last.
+    fn take(done: &Done) -> Vec<&'static str> {
+        std::mem::take(&mut done.lock().unwrap())
+    }
+
+    #[tokio::test]
+    async fn work_is_done_in_the_order_in_which_it_is_given() {
+        let (queue, done) = queue();
+        for name in ["a", "b", "c"] {
+            give(&queue, &done, name, "");
+        }
+        assert!(!queue.run(|| true));
+        assert_eq!(take(&done), ["a", "b", "c"]);
+        assert!(!queue.run(|| true));
+        assert_eq!(take(&done), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn the_main_thread_is_woken_for_the_first_piece_of_work() {
+        let (queue, done) = queue();
+        assert_eq!(queue.wake.read(), Err(Errno::EAGAIN));
+        give(&queue, &done, "a", "");
+        give(&queue, &done, "b", "");
+        assert_eq!(queue.wake.read(), Ok(1));
+        queue.run(|| true);
+        give(&queue, &done, "c", "");
+        assert_eq!(queue.wake.read(), Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_waits_for_room_and_keeps_its_order() {
+        let (queue, done) = queue();
+        give(&queue, &done, "a", "");
+        give(&queue, &done, "b", "");
+        assert!(queue.run(|| false));
+        let room = Cell::new(1);
+        assert!(queue.run(|| room.replace(room.get() - 1) > 0));
+        assert_eq!(take(&done), ["a"]);
+        give(&queue, &done, "c", "");
+        assert!(!queue.run(|| true));
+        assert_eq!(take(&done), ["b", "c"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_has_waited_long_is_done_without_room_one_piece_at_a_look() {
+        let (queue, done) = queue();
+        give(&queue, &done, "a", "");
+        give(&queue, &done, "b", "");
+        tokio::time::advance(PATIENCE - Duration::from_millis(1)).await;
+        give(&queue, &done, "c", "");
+        assert!(queue.run(|| false));
+        assert_eq!(take(&done), [""; 0]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        for expected in ["a", "b"] {
+            assert!(queue.run(|| false));
+            assert_eq!(take(&done), [expected]);
+        }
+        assert!(queue.run(|| false));
+        assert_eq!(take(&done), [""; 0], "c has not waited long");
+    }
+
+    #[tokio::test]
+    async fn a_bug_in_one_piece_of_work_costs_that_one_alone() {
+        let (queue, done) = queue();
+        for name in ["a", "bug", "b"] {
+            give(&queue, &done, name, "");
+        }
+        assert!(!queue.run(|| true));
+        assert_eq!(take(&done), ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn work_that_is_left_is_let_go() {
+        let (queue, done) = queue();
+        give(&queue, &done, "a", "A");
+        give(&queue, &done, "b", "B");
+        assert!(queue.run(|| false));
+        queue.let_go();
+        assert_eq!(take(&done), ["A", "B"]);
+        assert!(!queue.run(|| true));
     }
 }

@@ -1,6 +1,7 @@
-// Stands in for the one header that Debian 12's kea-dev leaves out and others of it include. It declares what
-// those need to compile; nothing of it is called. build.rs puts this folder behind Kea's own, where later
-// packages have the header.
+// SPDX-License-Identifier: MPL-2.0
+// Stands in for a header that Debian 12's kea-dev leaves out and other headers of Kea include. It
+// declares what these headers need to compile; the library calls nothing of it. build.rs puts this
+// folder behind Kea's own, so that a package that has the header wins.
 #pragma once
 
 #include <cc/data.h>

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MPL-2.0
+// The functions that Kea calls in the library, and what a callout can do with its packet.
+//
+// src/exports.rs calls the shim_ functions: it exports them under the names that Kea looks for.
+#pragma once
+
+#include <hooks/callout_handle.h>
+#include <hooks/library_handle.h>
+
+#include <cstdint>
+
+#include "rust/cxx.h"
+
+namespace remote_opts {
+
+using isc::hooks::CalloutHandle;
+using isc::hooks::LibraryHandle;
+
+// A type of Rust: src/packet_lookup.rs.
+struct PacketLookup;
+
+// Each does what its name says in the Kea Hooks Developer's Guide. None throws.
+std::int32_t shim_version() noexcept;
+std::int32_t shim_load(LibraryHandle& handle) noexcept;
+std::int32_t shim_unload() noexcept;
+std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept;
+std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept;
+std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept;
+std::int32_t shim_pkt4_send(CalloutHandle& handle) noexcept;
+
+// One call of a callout. Lives no longer than the call.
+class Callout {
+  public:
+    explicit Callout(CalloutHandle& handle) : handle_(handle) {}
+
+    // Keeps the lookup in the packet's callout context, for the packet's later callouts.
+    void keep(rust::Box<PacketLookup> lookup) const;
+    // Kea drops the packet when the callouts of this hook point have ended.
+    void drop_packet() const;
+
+    // For the shim.
+    CalloutHandle& handle() const { return handle_; }
+
+  private:
+    CalloutHandle& handle_;
+};
+
+}  // namespace remote_opts

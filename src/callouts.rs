@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The bridge from C++: what the shim calls in Rust.
+//!
+//! Nothing is thrown across the bridge: each function runs inside core's `guard`, which ends and
+//! reports a panic. [`crate::ffi`] is the bridge in the other direction.
+
+use remote_opts_core::guard::guard;
+
+use crate::ffi::{Callout, Packet};
+use crate::log::REMOPTS_EXCEPTION;
+use crate::packet_lookup::PacketLookup;
+use crate::{instance, packet_lookup};
+
+// Unsafe: cxx generates the glue of the functions that are declared here.
+#[allow(unsafe_code)]
+#[cxx::bridge(namespace = "remote_opts")]
+mod bridge {
+    extern "Rust" {
+        /// Sets the library up from the JSON text of its parameters; false when the parameters
+        /// cannot work. Main thread.
+        fn load_library(parameters: &str) -> bool;
+        /// Ends what [`load_library`] set up. Main thread.
+        fn unload_library();
+        /// The configuration that loaded the library is in force. `parked_packet_limit` is negative
+        /// where the configuration does not say. Main thread.
+        fn server_configured(parked_packet_limit: i64);
+
+        /// A packet's lookup. C++ keeps it in the packet's callout context.
+        type PacketLookup;
+        /// A query has arrived and has its client classes. Packet thread.
+        fn packet_received(query: &Packet, callout: &Callout);
+        /// A query that has a lookup has got its subnet. Packet thread.
+        fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout);
+        /// The reply to a query that has a lookup is ready to be sent. Packet thread.
+        fn reply_ready(lookup: &PacketLookup, query: &Packet, reply: &Packet);
+
+        /// The descriptor of [`crate::ffi::watch_main_thread`] can be read. Main thread.
+        fn main_thread_woken();
+        /// Kea's code has thrown an exception in this callout. Any thread.
+        fn log_exception(callout: &str, exception: String);
+        /// Appends bytes in one call: C++ itself could only push them one by one. Any thread.
+        fn append(value: &mut Vec<u8>, bytes: &[u8]);
+    }
+
+    unsafe extern "C++" {
+        // First: the code that cxx generates needs it.
+        include!("kea-hook-remote-opts/shim/exceptions.h");
+        include!("kea-hook-remote-opts/shim/callouts.h");
+        include!("kea-hook-remote-opts/shim/packet.h");
+
+        type Callout = crate::ffi::Callout;
+        type Packet = crate::ffi::Packet;
+
+        /// Keeps the lookup in the packet's callout context. At pkt4_receive. (Declared here,
+        /// because a type of Rust belongs to one bridge.)
+        fn keep(self: &Callout, lookup: Box<PacketLookup>) -> Result<()>;
+    }
+}
+
+fn load_library(parameters: &str) -> bool {
+    guard(false, || instance::load(parameters))
+}
+
+fn unload_library() {
+    guard((), instance::unload);
+}
+
+fn server_configured(parked_packet_limit: i64) {
+    guard((), || instance::configured(parked_packet_limit));
+}
+
+fn packet_received(query: &Packet, callout: &Callout) {
+    guard((), || packet_lookup::receive(query, callout));
+}
+
+fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout) {
+    guard((), || lookup.look_up(query, callout));
+}
+
+fn reply_ready(lookup: &PacketLookup, query: &Packet, reply: &Packet) {
+    guard((), || lookup.write(query, reply));
+}
+
+fn main_thread_woken() {
+    guard((), instance::run_main_thread_work);
+}
+
+fn log_exception(callout: &str, exception: String) {
+    guard((), || REMOPTS_EXCEPTION.error([&callout, &exception]));
+}
+
+fn append(value: &mut Vec<u8>, bytes: &[u8]) {
+    value.extend_from_slice(bytes);
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The bridge to C++: what Rust calls in the shim, and through the shim in Kea.
+//!
+//! Nothing is thrown across the bridge: an exception of C++ comes back as the error of a `Result`.
+//! A function without a `Result` does not throw. [`crate::callouts`] is the bridge in the other
+//! direction.
+
+pub use bridge::{
+    Callout, CalloutHandle, Definition, EncodedOption, Expression, LibraryHandle, Packet, Parked,
+    Severity,
+};
+pub(crate) use bridge::{
+    add_to_statistic, can_park, definition_by_code, definition_by_name, encode_raw, log_enabled,
+    log_message, lowest_socket, packet_label, packet_queue_length, packet_queue_limit,
+    packet_threads, park, parse_expression, shim_dhcp4_srv_configured, shim_load,
+    shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select, shim_unload, shim_version,
+    unwatch_main_thread, watch_main_thread,
+};
+
+// Unsafe: cxx generates the glue of the functions that are declared here.
+#[allow(unsafe_code)]
+#[cxx::bridge(namespace = "remote_opts")]
+mod bridge {
+    /// The severities of Kea's log.
+    #[derive(Debug)]
+    enum Severity {
+        /// With a debug level from 0 to 99.
+        Debug,
+        /// Worth knowing.
+        Info,
+        /// Wants a look.
+        Warn,
+        /// A client did not get what it should.
+        Error,
+    }
+
+    unsafe extern "C++" {
+        // First: the code that cxx generates needs it.
+        include!("kea-hook-remote-opts/shim/exceptions.h");
+        include!("kea-hook-remote-opts/shim/callouts.h");
+        include!("kea-hook-remote-opts/shim/definitions.h");
+        include!("kea-hook-remote-opts/shim/expressions.h");
+        include!("kea-hook-remote-opts/shim/log.h");
+        include!("kea-hook-remote-opts/shim/main_thread.h");
+        include!("kea-hook-remote-opts/shim/packet.h");
+        include!("kea-hook-remote-opts/shim/parking.h");
+        include!("kea-hook-remote-opts/shim/sockets.h");
+        include!("kea-hook-remote-opts/shim/statistics.h");
+
+        /// What Kea gives to `load`.
+        #[namespace = "isc::hooks"]
+        type LibraryHandle;
+        /// What Kea gives to a callout.
+        #[namespace = "isc::hooks"]
+        type CalloutHandle;
+
+        // The functions that Kea calls, for src/exports.rs, which says what each does.
+        fn shim_version() -> i32;
+        fn shim_load(handle: Pin<&mut LibraryHandle>) -> i32;
+        fn shim_unload() -> i32;
+        fn shim_dhcp4_srv_configured(handle: Pin<&mut CalloutHandle>) -> i32;
+        fn shim_pkt4_receive(handle: Pin<&mut CalloutHandle>) -> i32;
+        fn shim_subnet4_select(handle: Pin<&mut CalloutHandle>) -> i32;
+        fn shim_pkt4_send(handle: Pin<&mut CalloutHandle>) -> i32;
+
+        /// One call of a callout. Lives no longer than the call, and stays in its thread.
+        type Callout;
+        /// Has Kea drop the packet of the callout: the client gets no reply.
+        fn drop_packet(self: &Callout) -> Result<()>;
+
+        /// A DHCPv4 query or reply in a callout. Lives no longer than the callout, and stays in its
+        /// thread.
+        type Packet;
+        /// The DHCP message type (option 53); 0 without one.
+        fn message_type(self: &Packet) -> Result<u8>;
+        /// The transaction id (the field xid).
+        fn transaction_id(self: &Packet) -> Result<u32>;
+        /// Appends the hardware type and the hardware address of the client to `value`.
+        fn read_hardware_address(self: &Packet, value: &mut Vec<u8>) -> Result<()>;
+        /// How Kea's own log names the packet: hardware address, client identifier, transaction id.
+        fn label(self: &Packet) -> Result<String>;
+        /// How Kea's own log names a packet with this hardware type and address (as
+        /// [`Packet::read_hardware_address`] reads it), this client identifier, if `has_identifier`
+        /// says that it has one, and this transaction id. Any thread.
+        fn packet_label(
+            hardware: &[u8],
+            has_identifier: bool,
+            identifier: &[u8],
+            transaction_id: u32,
+        ) -> Result<String>;
+        /// Appends the code of each option to `codes`, and the length of its payload in bytes to
+        /// `lengths`.
+        fn read_lengths(self: &Packet, codes: &mut Vec<u8>, lengths: &mut Vec<usize>)
+        -> Result<()>;
+        /// Appends the payload of option `code` to `value`; false when the packet has no such
+        /// option.
+        fn read_option(self: &Packet, code: u8, value: &mut Vec<u8>) -> Result<bool>;
+        /// Appends the payload of sub-option `sub_code` of option `code` to `value`; false when the
+        /// packet has none.
+        fn read_sub_option(
+            self: &Packet,
+            code: u8,
+            sub_code: u8,
+            value: &mut Vec<u8>,
+        ) -> Result<bool>;
+        /// Puts an option in the place of every option of the same code.
+        fn replace_option(self: &Packet, option: &EncodedOption) -> Result<()>;
+        /// Removes every option of this code; false when the packet has none.
+        fn remove_option(self: &Packet, code: u8) -> Result<bool>;
+        /// Sets siaddr, from an IPv4 address as text.
+        fn set_next_server(self: &Packet, address: &str) -> Result<()>;
+        /// Sets sname, of at most 64 bytes.
+        fn set_server_hostname(self: &Packet, name: &str) -> Result<()>;
+        /// Sets file, of at most 128 bytes.
+        fn set_boot_file_name(self: &Packet, name: &str) -> Result<()>;
+        /// Puts the query into a client class; false when the configuration has no such class.
+        fn add_class(self: &Packet, name: &str) -> Result<bool>;
+
+        /// A parsed expression of Kea's own language, the language of client classes.
+        type Expression;
+        /// Parses an expression: a boolean one, or one of text. The error says what is wrong, and
+        /// where. Only while Kea loads its configuration: `member` may name the client classes of
+        /// that configuration.
+        fn parse_expression(text: &str, boolean: bool) -> Result<UniquePtr<Expression>>;
+        /// Whether a boolean expression is true of this query.
+        fn is_true(self: &Expression, query: &Packet) -> Result<bool>;
+        /// Appends the value that an expression of text has for this query to `value`: nothing
+        /// where the query lacks the option that the expression reads.
+        fn read(self: &Expression, query: &Packet, value: &mut Vec<u8>) -> Result<()>;
+
+        /// One of Kea's option definitions.
+        type Definition;
+        /// The definition, for this query's client, of the option of this code in a space. The
+        /// space "dhcp4" holds the options, other spaces hold sub-options. Null where Kea has no
+        /// definition.
+        fn definition_by_code(
+            query: &Packet,
+            space: &str,
+            code: u16,
+        ) -> Result<UniquePtr<Definition>>;
+        /// As [`definition_by_code`], by the option's name.
+        fn definition_by_name(
+            query: &Packet,
+            space: &str,
+            name: &str,
+        ) -> Result<UniquePtr<Definition>>;
+        /// The option's code.
+        fn code(self: &Definition) -> Result<u16>;
+        /// Whether the option is one text.
+        fn is_text(self: &Definition) -> Result<bool>;
+        /// Whether the option has no value of its own. It may have sub-options.
+        fn is_empty(self: &Definition) -> Result<bool>;
+        /// The space of the option's sub-options, empty where it has none.
+        fn sub_option_space(self: &Definition) -> Result<String>;
+        /// The option with these values in its fields. The error says what Kea does not take.
+        fn encode(self: &Definition, fields: &[String]) -> Result<UniquePtr<EncodedOption>>;
+        /// The option with the values that `text` has, written as in Kea's option-data.
+        fn encode_text(self: &Definition, text: &str) -> Result<UniquePtr<EncodedOption>>;
+
+        /// An option as Kea has encoded it.
+        type EncodedOption;
+        /// An option with this payload, whatever its definition says.
+        fn encode_raw(code: u8, payload: &[u8]) -> Result<UniquePtr<EncodedOption>>;
+        /// The length of the option's payload in bytes.
+        fn length(self: &EncodedOption) -> Result<usize>;
+        /// Adds a sub-option.
+        fn add_sub_option(
+            self: Pin<&mut EncodedOption>,
+            sub_option: UniquePtr<EncodedOption>,
+        ) -> Result<()>;
+
+        /// Whether this Kea can park a packet at subnet4_select.
+        fn can_park() -> bool;
+        /// Parks the packet of a callout at subnet4_select.
+        fn park(callout: &Callout, query: &Packet) -> Result<UniquePtr<Parked>>;
+        /// A packet in the parking lot of subnet4_select. It leaves the lot once, by
+        /// [`Parked::resume`] or by [`Parked::let_go`]. All its functions, and its end, are for
+        /// Kea's main thread alone.
+        type Parked;
+        /// As [`Packet::add_class`], for the parked query.
+        fn add_class(self: &Parked, name: &str) -> Result<bool>;
+        /// Has Kea go on with the packet: in a packet thread, or, without multi-threading, in this
+        /// call.
+        fn resume(self: Pin<&mut Parked>) -> Result<()>;
+        /// Has Kea forget the packet: the client gets no reply.
+        fn let_go(self: Pin<&mut Parked>) -> Result<()>;
+
+        /// How many packet threads Kea has; 0 without multi-threading. Any thread.
+        fn packet_threads() -> Result<usize>;
+        /// How many packets wait for Kea's packet threads. Any thread.
+        fn packet_queue_length() -> Result<usize>;
+        /// How many packets may wait: above this number Kea drops the packet that has waited
+        /// longest. 0: any number. Any thread.
+        fn packet_queue_limit() -> Result<usize>;
+        /// Has Kea's main thread call `main_thread_woken` of [`crate::callouts`] whenever this
+        /// descriptor can be read. Main thread.
+        fn watch_main_thread(descriptor: i32) -> Result<()>;
+        /// Ends what [`watch_main_thread`] began. Main thread.
+        fn unwatch_main_thread(descriptor: i32) -> Result<()>;
+
+        /// The lowest descriptor that a socket of the library gets, where the process may have so
+        /// many: Kea's main thread waits by select(), which takes only lower ones.
+        fn lowest_socket() -> usize;
+
+        /// Adds `number` to a statistic of Kea, and makes the statistic known. In a callout, or on
+        /// Kea's main thread.
+        fn add_to_statistic(name: &str, number: i64) -> Result<()>;
+
+        /// Whether Kea's logger `remote-opts-hooks` writes a message of this severity.
+        /// `debug_level` (0 to 99) counts for [`Severity::Debug`] alone. Any thread.
+        fn log_enabled(severity: Severity, debug_level: i32) -> bool;
+        /// Writes message `id` to Kea's logger `remote-opts-hooks`. Any thread.
+        fn log_message(severity: Severity, debug_level: i32, id: &str, arguments: &[String]);
+    }
+}
+
+// SAFETY: a Parked holds boost::shared_ptrs, whose counts are atomic. The parking lot and the
+// packet behind them are touched by the Parked's functions and its end alone, which
+// src/packet_lookup.rs leaves to Kea's main thread.
+#[allow(unsafe_code)]
+unsafe impl Send for Parked {}
+
+// SAFETY: an expression never changes once it is parsed. Kea itself evaluates the expression of a
+// client class in all its packet threads at once.
+#[allow(unsafe_code)]
+unsafe impl Send for Expression {}
+// SAFETY: as for Send.
+#[allow(unsafe_code)]
+unsafe impl Sync for Expression {}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MPL-2.0
+//! One loaded configuration of the library: load, unload, and what lives between them.
+//!
+//! Kea loads and unloads on its main thread while no callout runs. In between, callouts of all
+//! packet threads share the instance.
+
+use std::error::Error;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit};
+use remote_opts_core::config::{self, OnError};
+use remote_opts_core::failover::Failover;
+use remote_opts_core::guard::report_panics;
+use remote_opts_core::http;
+use remote_opts_core::lookup::LookupEngine;
+use remote_opts_core::request::ServiceUrl;
+use remote_opts_core::runtime::Runtime;
+use remote_opts_core::throttle::Throttle;
+
+use crate::ffi;
+use crate::listener::LogListener;
+use crate::log::{
+    self, REMOPTS_LET_GO, REMOPTS_LOAD_ERROR, REMOPTS_LOADED, REMOPTS_PANIC, REMOPTS_UNLOADED,
+};
+use crate::main_thread::MainThread;
+use crate::parking::ParkingPlaces;
+use crate::query::QueryReader;
+use crate::statistics;
+
+/// Lines about refused members of answers in ten seconds. One answer may have many such members,
+/// and the operator needs them all.
+const REFUSALS: u32 = 100;
+
+/// The descriptors that Kea needs for itself: sockets of interfaces and of control, databases,
+/// logs.
+const KEA_DESCRIPTORS: usize = 256;
+
+/// What one configuration sets up.
+pub struct Instance {
+    /// The first field, so that it is dropped first: when its thread has ended, nothing is given to
+    /// the main thread any more.
+    _runtime: Runtime,
+    /// Reads queries as the configuration says.
+    pub queries: QueryReader,
+    /// The first service. Lines show a request's URL as this service gets it.
+    pub first_service: ServiceUrl,
+    /// The longest time of one lookup.
+    pub timeout: Duration,
+    /// What a client gets whose lookup failed.
+    pub on_error: OnError,
+    /// Finds answers.
+    pub engine: LookupEngine<http::Client>,
+    /// Where packets are resumed.
+    pub main_thread: Arc<MainThread>,
+    /// The places for packets that wait.
+    pub places: ParkingPlaces,
+    /// For lines about packets that find no place.
+    pub parking_full: Throttle,
+    /// For lines about refused members of answers.
+    pub refusals: Throttle,
+}
+
+/// What `load` set up. The lock is held only to copy or replace the `Arc`.
+static INSTANCE: RwLock<Option<Arc<Instance>>> = RwLock::new(None);
+
+/// The instance; `None` when the library is not loaded. Any thread.
+pub fn current() -> Option<Arc<Instance>> {
+    INSTANCE.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Puts `instance` in the place of the present one, which is returned.
+fn replace(instance: Option<Arc<Instance>>) -> Option<Arc<Instance>> {
+    std::mem::replace(&mut *INSTANCE.write().unwrap_or_else(PoisonError::into_inner), instance)
+}
+
+/// Sets the library up from the JSON text of its parameters. False, with the reason in the log,
+/// when they cannot work. Main thread.
+pub fn load(parameters: &str) -> bool {
+    report_panics(|panic| REMOPTS_PANIC.error([&panic]));
+    log::catch_library_log();
+    match Instance::new(parameters) {
+        Ok(instance) => {
+            replace(Some(Arc::new(instance)));
+            true
+        }
+        Err(reason) => {
+            REMOPTS_LOAD_ERROR.error([&reason]);
+            false
+        }
+    }
+}
+
+/// Ends what [`load`] set up: first the lookups, so that waiting packets are let go, then the rest.
+/// Kea also calls it for a library whose configuration it refused. Main thread.
+pub fn unload() {
+    let Some(instance) = replace(None) else {
+        return;
+    };
+    let waiting = instance.places.taken();
+    instance.engine.close();
+    drop(instance);
+    if waiting > 0 {
+        REMOPTS_LET_GO.info([&waiting]);
+    }
+    REMOPTS_UNLOADED.info([]);
+}
+
+/// The configuration that loaded the library is in force. `parked_packet_limit` is Kea's parameter
+/// of this name, negative where the configuration does not say. Main thread.
+pub fn configured(parked_packet_limit: i64) {
+    log::catch_library_log();
+    if let Some(instance) = current() {
+        instance.places.set_limit(parked_packet_limit);
+    }
+}
+
+/// Does the work that waits for Kea's main thread. Called on that thread when it was woken.
+pub fn run_main_thread_work() {
+    if let Some(instance) = current() {
+        instance.main_thread.run();
+    }
+}
+
+impl Instance {
+    fn new(parameters: &str) -> Result<Self, Box<dyn Error>> {
+        // Kea unloads before it loads again, so this is a second entry in one configuration. Both
+        // entries would be this one library, which has one instance.
+        if current().is_some() {
+            return Err("it is in \"hooks-libraries\" twice".into());
+        }
+        let settings = config::parse(parameters)?;
+        let client = http::Client::new(&settings, connections())?;
+        let queries = QueryReader::new(settings.filter.clone(), &settings.query)?;
+        let listener = Arc::new(LogListener::new(&settings.services));
+        let runtime = Runtime::start()?;
+        let failover =
+            Failover::new(settings.services.clone(), client, settings.timeout, listener.clone());
+        let engine = LookupEngine::new(
+            failover,
+            settings.cache_size,
+            settings.max_in_flight,
+            runtime.handle().clone(),
+            listener,
+        );
+        let main_thread = Arc::new(MainThread::watch(runtime.handle().clone())?);
+        statistics::announce();
+        let services: Vec<_> = settings.services.iter().map(ServiceUrl::to_string).collect();
+        REMOPTS_LOADED.info([
+            &env!("CARGO_PKG_VERSION"),
+            &format_args!(
+                "{} about {}, for at most {} ms each",
+                services.join(" or else "),
+                settings.filter,
+                settings.timeout.as_millis()
+            ),
+        ]);
+        Ok(Instance {
+            _runtime: runtime,
+            queries,
+            first_service: settings.services[0].clone(),
+            timeout: settings.timeout,
+            on_error: settings.on_error,
+            engine,
+            main_thread,
+            places: ParkingPlaces::default(),
+            parking_full: Throttle::default(),
+            refusals: Throttle::of(REFUSALS),
+        })
+    }
+}
+
+/// The most connections to services at once: all descriptors that the process may have, less the
+/// descriptors that Kea needs.
+fn connections() -> usize {
+    let allowed = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX).max(2);
+    // Above the lowest socket of the library, the two do not compete for descriptors.
+    debug_assert!(KEA_DESCRIPTORS < ffi::lowest_socket());
+    allowed.saturating_sub(KEA_DESCRIPTORS).max(allowed / 2)
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Kea's log: the messages of messages/remopts_messages.mes, and the messages of the libraries that
+//! core uses.
+//!
+//! All lines go through Kea's logger `remote-opts-hooks`. Any thread may log.
+
+use std::fmt::Display;
+
+use crate::ffi::{self, Severity};
+
+/// Kea's debug level for one line a packet (its `DBGLVL_TRACE_BASIC`).
+const PACKET: i32 = 40;
+/// Kea's debug level for the steps of a packet's handling (its `DBGLVL_TRACE_DETAIL`).
+const DETAIL: i32 = 50;
+/// Kea's highest debug level.
+const ALL: i32 = 99;
+
+/// A message of the message file with `N` placeholders.
+pub struct Message<const N: usize> {
+    id: &'static str,
+}
+
+impl<const N: usize> Message<N> {
+    const fn new(id: &'static str) -> Self {
+        Message { id }
+    }
+
+    /// Whether [`debug`](Self::debug) would write a line. To be asked before arguments are made
+    /// that cost something.
+    pub fn debug_enabled(&self) -> bool {
+        ffi::log_enabled(Severity::Debug, PACKET)
+    }
+
+    /// Logs at Kea's debug level 40. An argument becomes text only when the line is written.
+    pub fn debug(&self, arguments: [&dyn Display; N]) {
+        self.log(Severity::Debug, PACKET, arguments);
+    }
+
+    /// Logs as information.
+    pub fn info(&self, arguments: [&dyn Display; N]) {
+        self.log(Severity::Info, 0, arguments);
+    }
+
+    /// Logs as a warning.
+    pub fn warn(&self, arguments: [&dyn Display; N]) {
+        self.log(Severity::Warn, 0, arguments);
+    }
+
+    /// Logs as an error.
+    pub fn error(&self, arguments: [&dyn Display; N]) {
+        self.log(Severity::Error, 0, arguments);
+    }
+
+    fn log(&self, severity: Severity, debug_level: i32, arguments: [&dyn Display; N]) {
+        if ffi::log_enabled(severity, debug_level) {
+            let arguments = arguments.map(|argument| argument.to_string());
+            ffi::log_message(severity, debug_level, self.id, &arguments);
+        }
+    }
+}
+
+// The constants of the messages, which build.rs makes of the message file.
+include!(concat!(env!("OUT_DIR"), "/messages.rs"));
+
+/// Hands the messages of the libraries to Kea's logger, as [`REMOPTS_HTTP_LIBRARY`].
+struct LibraryLog;
+
+impl log::Log for LibraryLog {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        let (severity, debug_level) = kea_severity(metadata.level());
+        ffi::log_enabled(severity, debug_level)
+    }
+
+    fn log(&self, record: &log::Record) {
+        let (severity, debug_level) = kea_severity(record.level());
+        REMOPTS_HTTP_LIBRARY.log(severity, debug_level, [&record.target(), record.args()]);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Kea's severity and debug level for a library's message.
+fn kea_severity(level: log::Level) -> (Severity, i32) {
+    match level {
+        log::Level::Error => (Severity::Error, 0),
+        log::Level::Warn => (Severity::Warn, 0),
+        log::Level::Info => (Severity::Info, 0),
+        log::Level::Debug => (Severity::Debug, DETAIL),
+        log::Level::Trace => (Severity::Debug, ALL),
+    }
+}
+
+/// Sends what the libraries log to Kea's log, as far as Kea's present logging configuration lets it
+/// through. Called whenever that configuration may have changed: at each load, and when a
+/// configuration comes into force. Main thread.
+///
+/// The level is handed to the libraries, so that a message which is not wanted costs them one
+/// comparison, and not a question to Kea's logger: one HTTP request makes dozens of such messages.
+pub fn catch_library_log() {
+    // The error says that an earlier load has set the logger: the library stays mapped when it is
+    // unloaded.
+    let _ = log::set_logger(&LibraryLog);
+    let wanted = log::Level::iter().filter(|level| {
+        let (severity, debug_level) = kea_severity(*level);
+        ffi::log_enabled(severity, debug_level)
+    });
+    let most = wanted.max().map_or(log::LevelFilter::Off, |level| level.to_level_filter());
+    log::set_max_level(most);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_s_severity_is_kept_and_its_debug_messages_have_levels() {
+        let severities = log::Level::iter().map(kea_severity).map(|(severity, level)| {
+            let name = match severity {
+                Severity::Error => "error",
+                Severity::Warn => "warn",
+                Severity::Info => "info",
+                _ => "debug",
+            };
+            (name, level)
+        });
+        let expected = [("error", 0), ("warn", 0), ("info", 0), ("debug", 50), ("debug", 99)];
+        assert_eq!(severities.collect::<Vec<_>>(), expected);
+    }
+
+    /// Without a server there is no log: no line, and no crash.
+    #[test]
+    fn without_kea_s_logging_nothing_is_written() {
+        catch_library_log();
+        assert!(!REMOPTS_HTTP_LIBRARY.debug_enabled());
+        REMOPTS_UNLOADED.info([]);
+    }
+}

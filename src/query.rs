@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Packet → facts → admitted? → request.
+//!
+//! [`crate::packet_lookup`] calls it at pkt4_receive, in packet threads. Kea has classified the
+//! query by then, and, from Kea 2.5.8 on, put a stashed option 82 back into it. Nothing of the
+//! query is changed here.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+use cxx::UniquePtr;
+use remote_opts_core::cache::Transaction;
+use remote_opts_core::config::{ConfigError, parameter};
+use remote_opts_core::filter::{self, Filter, message_type};
+use remote_opts_core::lookup::Question;
+use remote_opts_core::request::{self, Request};
+use remote_opts_core::throttle::Throttle;
+
+use crate::ffi::{self, Expression, Packet};
+use crate::log::{REMOPTS_NOT_ADMITTED, REMOPTS_NOT_EVALUATED};
+
+/// The code of the client identifier option (RFC 2132, section 9.14).
+const CLIENT_IDENTIFIER: u8 = 61;
+
+/// Whether a query's client is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// A filter admits the client.
+    Admitted,
+    /// No filter admits the client.
+    NotAdmitted,
+    /// No client is looked up for a query of this message type.
+    OtherMessageType,
+}
+
+/// Reads queries as one configuration says. Any packet thread.
+pub struct QueryReader {
+    filter: Filter,
+    /// The parameter `match`.
+    expression: Option<UniquePtr<Expression>>,
+    /// The parameter `query`: the names of the values and their expressions.
+    values: Vec<(Arc<str>, UniquePtr<Expression>)>,
+    /// For lines about expressions that cannot be evaluated.
+    not_evaluated: Throttle,
+}
+
+impl QueryReader {
+    /// Parses the expressions of the parameters `match` (in `filter`) and `query`. The error names
+    /// the parameter and says what Kea does not take. Only while Kea loads its configuration.
+    pub fn new(filter: Filter, query: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let expression = filter.expression.as_deref();
+        let expression =
+            expression.map(|text| parse(parameter::MATCH.name, text, true)).transpose()?;
+        let values = query.iter().map(|(name, text)| {
+            let expression = parse(&value_parameter(name), text, false)?;
+            Ok((name.as_str().into(), expression))
+        });
+        let values = values.collect::<Result<_, ConfigError>>()?;
+        Ok(QueryReader { filter, expression, values, not_evaluated: Throttle::default() })
+    }
+
+    /// Whether this query's client is looked up. The error is an exception of Kea's.
+    pub fn admission(&self, query: &Packet) -> Result<Admission, cxx::Exception> {
+        if !filter::is_looked_up(query.message_type()?) {
+            return Ok(Admission::OtherMessageType);
+        }
+        let read =
+            |is_compared: bool, code| if is_compared { option(query, code) } else { Ok(None) };
+        let user_class = read(self.filter.user_class.is_some(), filter::USER_CLASS)?;
+        let machine_id = read(!self.filter.machine_guid.is_empty(), filter::MACHINE_ID)?;
+        let admitted =
+            self.filter.admits(user_class.as_deref(), machine_id.as_deref()) || self.matches(query);
+        Ok(if admitted { Admission::Admitted } else { Admission::NotAdmitted })
+    }
+
+    /// Whether the parameter `match` is true of this query. An expression that cannot be evaluated
+    /// counts as false.
+    fn matches(&self, query: &Packet) -> bool {
+        let verdict = self.expression.as_ref().map(|expression| expression.is_true(query));
+        verdict.is_some_and(|verdict| {
+            verdict.unwrap_or_else(|exception| {
+                self.log_not_evaluated(parameter::MATCH.name, query, &exception);
+                false
+            })
+        })
+    }
+
+    /// What to ask about this query's client; `None` when nothing names the client. The error is an
+    /// exception of Kea's.
+    pub fn question(&self, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
+        let mut sub_options = Vec::with_capacity(request::SUB_OPTIONS.len());
+        for code in request::SUB_OPTIONS {
+            let mut payload = Vec::new();
+            if query.read_sub_option(request::RELAY_AGENT_INFORMATION, code, &mut payload)? {
+                sub_options.push((code, payload));
+            }
+        }
+        let mut values = Vec::with_capacity(self.values.len());
+        for (name, expression) in &self.values {
+            let mut value = Vec::new();
+            if let Err(exception) = expression.read(query, &mut value) {
+                self.log_not_evaluated(&value_parameter(name), query, &exception);
+            }
+            // An expression that cannot be evaluated has an empty value, which the request leaves
+            // out.
+            values.push((Arc::clone(name), value));
+        }
+        let Some(request) = Request::new(sub_options, values) else {
+            return Ok(None);
+        };
+        let mut client = Vec::with_capacity(32);
+        query.read_hardware_address(&mut client)?;
+        let hardware_length = client.len();
+        let has_identifier = query.read_option(CLIENT_IDENTIFIER, &mut client)?;
+        let (client, xid) = (Arc::<[u8]>::from(client), query.transaction_id()?);
+        let label = Label { client: Arc::clone(&client), hardware_length, has_identifier, xid };
+        let continues = query.message_type()? == message_type::REQUEST;
+        let transaction = Transaction { client, xid, continues };
+        Ok(Some(Question { request: Arc::new(request), transaction, label: Arc::new(label) }))
+    }
+
+    fn log_not_evaluated(&self, parameter: &str, query: &Packet, exception: &cxx::Exception) {
+        if let Some(held_back) = self.not_evaluated.pass() {
+            REMOPTS_NOT_EVALUATED
+                .warn([&label(query), &format_args!("{parameter}: {exception}{held_back}")]);
+        }
+    }
+}
+
+/// How errors and log lines name the expression of one value of the parameter `query`.
+fn value_parameter(name: &str) -> String {
+    format!("{}: {name}", parameter::QUERY.name)
+}
+
+/// Parses the expression of a parameter. The error is Kea's, and says where the text goes wrong.
+fn parse(name: &str, text: &str, boolean: bool) -> Result<UniquePtr<Expression>, ConfigError> {
+    ffi::parse_expression(text, boolean).map_err(|exception| ConfigError::Expression {
+        name: name.to_owned(),
+        text: text.to_owned(),
+        why: exception.what().to_owned(),
+    })
+}
+
+/// Logs that no filter admits this query's client, with the facts that the filters compare.
+pub fn log_not_admitted(query: &Packet) {
+    if REMOPTS_NOT_ADMITTED.debug_enabled() {
+        let shown = |code| match option(query, code) {
+            Ok(Some(value)) => format!("\"{}\"", value.escape_ascii()),
+            _ => "none".to_owned(),
+        };
+        let (user_class, machine_id) = (shown(filter::USER_CLASS), shown(filter::MACHINE_ID));
+        REMOPTS_NOT_ADMITTED.debug([
+            &label(query),
+            &format_args!("option 77 is {user_class}, option 97 is {machine_id}"),
+        ]);
+    }
+}
+
+/// How Kea's own log names a packet. Costs a text, so it is for lines that are written.
+pub fn label(packet: &Packet) -> String {
+    packet.label().unwrap_or_else(|exception| format!("[{exception}]"))
+}
+
+/// The payload of an option; `None` when the packet does not have it.
+fn option(packet: &Packet, code: u8) -> Result<Option<Vec<u8>>, cxx::Exception> {
+    let mut payload = Vec::new();
+    Ok(packet.read_option(code, &mut payload)?.then_some(payload))
+}
+
+/// How Kea's own log names a packet, for lines that are written when the packet is out of reach.
+/// Shown, it becomes text; any thread.
+struct Label {
+    /// The hardware type and address, then the client identifier.
+    client: Arc<[u8]>,
+    /// How many bytes of `client` are the hardware type and address.
+    hardware_length: usize,
+    has_identifier: bool,
+    /// The transaction id.
+    xid: u32,
+}
+
+impl Display for Label {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let (hardware, identifier) = self.client.split_at(self.hardware_length);
+        match ffi::packet_label(hardware, self.has_identifier, identifier, self.xid) {
+            Ok(label) => formatter.write_str(&label),
+            Err(exception) => write!(formatter, "[{exception}]"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_named_as_kea_names_it() {
+        let client: Arc<[u8]> = Arc::new([1, 2, 0, 0, 0, 0, 9, 0xff, 1, 2]);
+        let label = |has_identifier, length| {
+            let client = client[..length].into();
+            Label { client, hardware_length: 7, has_identifier, xid: 0x1234 }.to_string()
+        };
+        assert_eq!(label(true, 10), "[hwtype=1 02:00:00:00:00:09], cid=[ff:01:02], tid=0x1234");
+        assert_eq!(label(false, 7), "[hwtype=1 02:00:00:00:00:09], cid=[no info], tid=0x1234");
+    }
+
+    #[test]
+    fn an_error_names_the_expression_and_says_what_kea_does_not_take() {
+        let filter = Filter { expression: Some("option[".into()), ..Filter::default() };
+        let no_values = BTreeMap::new();
+        let error = QueryReader::new(filter, &no_values).err().unwrap().to_string();
+        assert!(error.contains("\"match\"") && error.contains("option["), "{error}");
+        let values = BTreeMap::from([("mac".to_owned(), "pkt4.mac ==".to_owned())]);
+        let error = QueryReader::new(Filter::default(), &values).err().unwrap().to_string();
+        assert!(error.contains("\"query: mac\"") && error.contains("pkt4.mac =="), "{error}");
+    }
+}
