@@ -1,11 +1,15 @@
-//! Any bytes as an answer of a backend.
+// SPDX-License-Identifier: MPL-2.0
+//! Any bytes as the answer of a service.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use remote_opts::answer::{self, AnswerError, Change, Key, MAX_DEPTH, OptionValue, class_member};
+use remote_opts_core::answer::{
+    self, BOOT_FILE_NAME, CLIENT_CLASSES, Change, MAX_DEPTH, NEXT_SERVER, OPTIONS, OptionId,
+    OptionValue, ParseError, SERVER_HOSTNAME, class_member,
+};
 use serde_json::Value;
 
-/// The longest text of what is logged about one member: a key and a value, cut short.
+/// The longest text that the log shows of one member: its key and its value, both cut.
 const LONGEST: usize = 500;
 
 fuzz_target!(|body: &[u8]| {
@@ -15,14 +19,14 @@ fuzz_target!(|body: &[u8]| {
         Err(error) => {
             check_text(&error.to_string());
             match error {
-                AnswerError::NotJson { .. } => assert!(value.is_err()),
-                AnswerError::NotAnObject => assert!(!value.unwrap().is_object()),
-                AnswerError::TooDeep => assert!(depth(&value.unwrap()) > MAX_DEPTH),
+                ParseError::NotJson { .. } => assert!(value.is_err()),
+                ParseError::NotAnObject => assert!(!value.unwrap().is_object()),
+                ParseError::TooDeep => assert!(depth(&value.unwrap()) > MAX_DEPTH),
             }
             return;
         }
     };
-    assert_eq!(answer::parse(body).unwrap(), answer, "the same bytes are the same answer");
+    assert_eq!(answer::parse(body).unwrap(), answer, "the same bytes give the same answer");
     let value = value.unwrap();
     assert!(depth(&value) <= MAX_DEPTH);
     let made = answer.edits.len() + answer.client_classes.len() + answer.refused.len();
@@ -31,9 +35,11 @@ fuzz_target!(|body: &[u8]| {
     for edit in &answer.edits {
         check_text(&edit.member.to_string());
         match &edit.change {
-            Change::Option(key, value) => {
-                check_key(key);
-                assert!(!matches!(key, Key::Code(50 | 51 | 53..=55 | 57..=59 | 61 | 82)), "of the protocol");
+            Change::Option(id, value) => {
+                check_id(id);
+                let of_the_protocol =
+                    matches!(id, OptionId::Code(50 | 51 | 53..=55 | 57..=59 | 61 | 82));
+                assert!(!of_the_protocol, "{id}");
                 check_value(value);
             }
             Change::NextServer(_) => (),
@@ -50,25 +56,27 @@ fuzz_target!(|body: &[u8]| {
     }
 });
 
-/// What the log gets is one short line.
+/// A text for the log is one short line.
 fn check_text(text: &str) {
     assert!(!text.contains(['\n', '\r']), "{text:?}");
     assert!(text.chars().count() <= LONGEST, "{text}");
 }
 
-fn check_key(key: &Key) {
-    match key {
-        Key::Code(code) => assert!((1..=254).contains(code)),
-        Key::Name(name) => assert!(name.starts_with(|first: char| first.is_ascii_alphabetic())),
+fn check_id(id: &OptionId) {
+    match id {
+        OptionId::Code(code) => assert!((1..=254).contains(code)),
+        OptionId::Name(name) => {
+            assert!(name.starts_with(|first: char| first.is_ascii_alphabetic()));
+        }
     }
 }
 
 fn check_value(value: &OptionValue) {
     if let OptionValue::SubOptions(members) = value {
         assert!(!members.is_empty());
-        for (key, value) in members {
+        for (id, value) in members {
             assert_ne!(*value, OptionValue::Removed);
-            check_key(key);
+            check_id(id);
             check_value(value);
         }
     }
@@ -82,16 +90,16 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// How many edits, classes and refusals this answer is to give.
+/// How many edits, classes and refusals this answer must give.
 fn members(answer: &Value) -> usize {
-    let structured = ["options", "next-server", "server-hostname", "boot-file-name", "client-classes"];
+    let structured = [OPTIONS, NEXT_SERVER, SERVER_HOSTNAME, BOOT_FILE_NAME, CLIENT_CLASSES];
     let members = answer.as_object().unwrap();
     if !structured.iter().any(|name| members.contains_key(*name)) {
         return members.len();
     }
     let count = |(name, value): (&String, &Value)| match (name.as_str(), value) {
-        ("options", Value::Object(options)) => options.len(),
-        ("client-classes", Value::Array(classes)) => classes.len(),
+        (OPTIONS, Value::Object(options)) => options.len(),
+        (CLIENT_CLASSES, Value::Array(classes)) => classes.len(),
         _ => 1,
     };
     members.iter().map(count).sum()

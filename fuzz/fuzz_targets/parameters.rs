@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Any text as the library's parameters.
 #![no_main]
 
@@ -5,71 +6,96 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use remote_opts::parameters::{self, Parameters};
-use remote_opts::request::Request;
+use remote_opts_core::config::{self, Settings};
+use remote_opts_core::http;
+use remote_opts_core::request::Request;
 use serde_json::Value;
-use url::{Position, Url};
+use url::Position;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Put into what must not be shown.
+/// Stands where a secret stands, which no error may show.
 const SECRET: &str = "hunter2hunter2";
 
-/// Values of `query` that would lead a request astray if they were not encoded.
+/// Values of `query` that would lead a request to another place if they were not encoded.
 const VALUES: [&[u8]; 4] = [b"..", b"/../?a=b&c#d", b"@h:1\\{x}%7Bx%7D", b"\xff\0 "];
 
 fuzz_target!(|text: &str| {
-    match parameters::parse(text) {
-        Ok(parameters) => {
-            check(&parameters);
-            assert_eq!(parameters::parse(text), Ok(parameters), "the same text is the same parameters");
+    match config::parse(text) {
+        Ok(settings) => {
+            check(&settings);
+            check_client(&settings);
+            let again = config::parse(text).expect("the same text");
+            assert_eq!(again, settings, "the same text gives the same settings");
         }
         Err(error) => check_text(&error.to_string()),
     }
     check_secrets(text);
 });
 
-/// What the log gets is one line.
+/// A text for the log is one line.
 fn check_text(text: &str) {
     assert!(!text.contains(['\n', '\r']), "{text:?}");
 }
 
-fn check(parameters: &Parameters) {
-    check_text(&parameters.filter.to_string());
-    assert!((Duration::from_millis(1)..=Duration::from_secs(600)).contains(&parameters.timeout));
-    assert!(parameters.freshness.life <= YEAR && parameters.freshness.stale <= YEAR);
-    assert!(parameters.cache_size <= 10_000_000);
-    assert!((1..=1_000_000).contains(&parameters.max_in_flight));
-    assert!(parameters.headers.values().all(|value| value.is_sensitive()));
-    assert!(parameters.bearer_token_file.is_none() || !parameters.headers.contains_key("authorization"));
-    assert_ne!(parameters.filter.user_class, Some(Vec::new()));
-    assert!(!parameters.filter.machine_id.contains(&Vec::new()));
-    assert_ne!(parameters.filter.expression, Some(String::new()));
-    for (name, expression) in &parameters.query {
+/// Sets the HTTP client up, which may refuse settings. Returns what it says then. Settings that name
+/// files are left out: a random text may name any file. So are https URLs, which cost the time to read
+/// the system's certificate authorities.
+fn refused_by_client(settings: &Settings) -> Option<String> {
+    let files = settings.bearer_token_file.is_some()
+        || settings.trust_anchor.is_some()
+        || settings.client_certificate.is_some();
+    let https = settings.services.iter().any(|service| service.url().scheme() == "https");
+    if files || https {
+        return None;
+    }
+    http::Client::new(settings, 1).err().map(|error| error.to_string())
+}
+
+fn check_client(settings: &Settings) {
+    if let Some(error) = refused_by_client(settings) {
+        check_text(&error);
+    }
+}
+
+fn check(settings: &Settings) {
+    check_text(&settings.filter.to_string());
+    let timeouts = Duration::from_millis(1)..=Duration::from_secs(600);
+    assert!(timeouts.contains(&settings.timeout));
+    assert!(settings.freshness.fresh_for <= YEAR && settings.freshness.stale_for <= YEAR);
+    assert!(settings.cache_size <= 10_000_000);
+    assert!((1..=1_000_000).contains(&settings.max_in_flight));
+    assert_ne!(settings.filter.user_class, Some(Vec::new()));
+    assert!(!settings.filter.machine_guid.contains(&Vec::new()));
+    assert_ne!(settings.filter.expression, Some(String::new()));
+    for (name, expression) in &settings.query {
         assert!(!name.is_empty() && !expression.is_empty());
-        assert!(name.chars().all(|char| char.is_ascii_alphanumeric() || "-._".contains(char)), "{name}");
+        let plain = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
+        assert!(name.chars().all(plain), "{name}");
     }
 
-    let urls: BTreeSet<_> = parameters.targets.iter().map(|target| target.url()).collect();
-    assert_eq!(urls.len(), parameters.targets.len(), "no URL is there twice");
+    let urls: BTreeSet<_> = settings.services.iter().map(|service| service.url()).collect();
+    assert_eq!(urls.len(), settings.services.len(), "no URL is there twice");
     assert!((1..=16).contains(&urls.len()));
-    for target in &parameters.targets {
-        assert!(matches!(target.url().scheme(), "http" | "https"));
-        assert!(target.names().all(|name| parameters.query.contains_key(name)));
+    for service in &settings.services {
+        let url = service.url();
+        assert!(matches!(url.scheme(), "http" | "https"));
+        assert!(service.names().all(|name| settings.query.contains_key(name)));
+        check_text(&service.to_string());
         for value in VALUES {
-            let values = parameters.query.keys().map(|name| (name.as_str().into(), value.to_vec())).collect();
+            let names = settings.query.keys();
+            let values = names.map(|name| (name.as_str().into(), value.to_vec())).collect();
             let Some(request) = Request::new(Vec::new(), values) else { continue };
-            let text = request.url(target);
-            let asked = Url::parse(&text).expect("a URL");
-            assert_eq!(asked.as_str(), text, "what is asked is the key, as it stands");
+            let asked = request.url(service).expect("a URL");
+            check_text(&request.shown_at(service).to_string());
             let (end, segments) = (Position::BeforePath, |path: &str| path.split('/').count());
-            assert_eq!(asked[..end], target.url()[..end], "the backend that was configured");
-            assert_eq!(segments(asked.path()), segments(target.url().path()), "{asked}");
+            assert_eq!(asked[..end], url[..end], "the service that was configured");
+            assert_eq!(segments(asked.path()), segments(url.path()), "{asked}");
         }
     }
 }
 
-/// Errors never show the value of a header, nor the user name and password of an URL.
+/// Checks that no error shows the value of a header field, or the user name and password of a URL.
 fn check_secrets(text: &str) {
     let Ok(Value::Object(mut given)) = serde_json::from_str(text) else { return };
     if text.contains(SECRET) {
@@ -80,7 +106,7 @@ fn check_secrets(text: &str) {
     }
     if let Some(url) = given.get_mut("url") {
         strings(url, &|text| {
-            // Well-formed or not: what stands between the scheme with its slashes and an @.
+            // The text between the scheme with its slashes and an @, in a valid URL or not.
             let rest = text.split_once(':').map_or(&**text, |(_scheme, rest)| rest);
             let rest = rest.trim_start_matches(['/', '\\', '\t', '\n', '\r']);
             match rest.find(['/', '\\', '?', '#', '@']) {
@@ -91,13 +117,16 @@ fn check_secrets(text: &str) {
             }
         });
     }
-    if let Err(error) = parameters::parse(&Value::from(given).to_string()) {
-        let error = error.to_string();
+    let error = match config::parse(&Value::from(given).to_string()) {
+        Err(error) => Some(error.to_string()),
+        Ok(settings) => refused_by_client(&settings),
+    };
+    if let Some(error) = error {
         assert!(!error.contains(SECRET), "{error}");
     }
 }
 
-/// Changes every text in a value.
+/// Changes every text in a value, by `change`.
 fn strings(value: &mut Value, change: &dyn Fn(&mut String)) {
     match value {
         Value::String(text) => change(text),

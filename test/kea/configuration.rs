@@ -1,4 +1,6 @@
-//! Parameters that cannot work: Kea does not start, and the log names the parameter and what it takes.
+// SPDX-License-Identifier: MPL-2.0
+//! Parameters that cannot work: Kea does not start, and the log names the parameter and what the
+//! parameter takes.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,27 +9,32 @@ use openssl::symm::Cipher;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::certificates::{Authority, elliptic_key};
-use crate::support::kea::{End, Setup, Threads};
-use crate::support::library;
+use remote_opts_test_support::certificates::{Authority, elliptic_key};
+use remote_opts_test_support::kea::{End, Setup, Threads};
+use remote_opts_test_support::library;
 
-/// Starts Kea with these parameters, and looks for all of `parts` in the one message that tells why it did not start.
+/// Starts Kea with these parameters. Looks for all of `parts` in the one message that tells why Kea
+/// did not start.
 #[track_caller]
 fn assert_refused(parameters: Value, parts: &[&str]) -> End {
     let end = Setup::new(Threads::One).hook(parameters.clone()).refused();
     let log = end.log.join("\n");
     assert_eq!(end.status.code(), Some(1), "{parameters}:\n{log}");
     let mut lines = end.log.iter().filter(|line| line.contains("REMOPTS_LOAD_ERROR"));
-    let line = lines.next().unwrap_or_else(|| panic!("{parameters}: no REMOPTS_LOAD_ERROR in\n{log}"));
+    let line =
+        lines.next().unwrap_or_else(|| panic!("{parameters}: no REMOPTS_LOAD_ERROR in\n{log}"));
     assert!(line.starts_with("ERROR"), "{line}");
-    assert!(parts.iter().all(|part| line.contains(part)), "{parameters}: not all of {parts:?} are in {line}");
+    assert!(
+        parts.iter().all(|part| line.contains(part)),
+        "{parameters}: not all of {parts:?} are in {line}"
+    );
     assert_eq!(lines.next(), None);
     end
 }
 
 const URL: &str = "http://127.0.0.1:1/";
 
-/// These parameters and a good `url`.
+/// This parameter, and a `url` that works.
 fn with_url(name: &str, value: Value) -> Value {
     json!({"url": URL, name: value})
 }
@@ -45,11 +52,16 @@ fn the_library_listed_twice() {
     let folder = TempDir::new().expect("a folder");
     let again = folder.path().join("libremote_opts_again.so");
     symlink(library::path(), &again).expect("a link");
-    let end =
-        Setup::new(Threads::One).hook(json!({"url": URL})).library(&again, json!({"url": URL})).refused();
+    let end = Setup::new(Threads::One)
+        .hook(json!({"url": URL}))
+        .library(&again, json!({"url": URL}))
+        .refused();
     let log = end.log.join("\n");
     assert_eq!(end.status.code(), Some(1), "{log}");
-    assert!(log.contains("REMOPTS_LOAD_ERROR") && log.contains("\"hooks-libraries\" twice"), "{log}");
+    assert!(
+        log.contains("REMOPTS_LOAD_ERROR") && log.contains("\"hooks-libraries\" twice"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -61,9 +73,16 @@ fn url_of_a_wrong_type() {
 
 #[test]
 fn url_that_cannot_work() {
-    for value in
-        ["", " ", "not a url", "ftp://127.0.0.1/", "file:///etc/passwd", "127.0.0.1:80", "//host/", "http://"]
-    {
+    for value in [
+        "",
+        " ",
+        "not a url",
+        "ftp://127.0.0.1/",
+        "file:///etc/passwd",
+        "127.0.0.1:80",
+        "//host/",
+        "http://",
+    ] {
         assert_refused(json!({"url": value}), &["\"url\"", value, "http", "https"]);
     }
 }
@@ -99,7 +118,9 @@ fn unknown_parameter() {
 
 #[test]
 fn timeout_that_cannot_work() {
-    for value in [json!("1000"), json!(0), json!(-5), json!(1.5), json!(true), json!([1000]), json!({})] {
+    for value in
+        [json!("1000"), json!(0), json!(-5), json!(1.5), json!(true), json!([1000]), json!({})]
+    {
         let text = value.to_string();
         assert_refused(
             with_url("timeout", value),
@@ -146,7 +167,11 @@ fn number_that_cannot_work() {
             assert_refused(with_url(name, value), &parts);
         }
         for value in [too_small + 1, too_large - 1] {
-            Setup::new(Threads::One).hook(with_url(name, json!(value))).start().stop().assert_clean();
+            Setup::new(Threads::One)
+                .hook(with_url(name, json!(value)))
+                .start()
+                .stop()
+                .assert_clean();
         }
     }
 }
@@ -155,14 +180,17 @@ fn number_that_cannot_work() {
 fn on_error_that_cannot_work() {
     for value in [json!("ignore"), json!("Drop"), json!(""), json!(5), json!(true)] {
         let text = value.to_string();
-        assert_refused(with_url("on-error", value), &["\"on-error\"", &text, "\"continue\"", "\"drop\""]);
+        assert_refused(
+            with_url("on-error", value),
+            &["\"on-error\"", &text, "\"continue\"", "\"drop\""],
+        );
     }
 }
 
-/// What an operator must not find in a log.
+/// A secret, which must not be in the log.
 const SECRET: &str = "hidden-value";
 
-/// As [`assert_refused`]; and the log says nothing of [`SECRET`].
+/// As [`assert_refused`]. Checks also that [`SECRET`] is not in the log.
 #[track_caller]
 fn assert_refused_silently(parameters: Value, parts: &[&str]) {
     let end = assert_refused(parameters.clone(), parts);
@@ -174,7 +202,9 @@ fn headers_that_cannot_work() {
     for value in [json!(SECRET), json!([SECRET]), json!(5), json!(true)] {
         assert_refused_silently(with_url("headers", value), &["\"headers\""]);
     }
-    for value in [json!(5), json!([SECRET]), json!({"a": SECRET}), json!(format!("{SECRET}\r\nX-Other: 1"))] {
+    for value in
+        [json!(5), json!([SECRET]), json!({"a": SECRET}), json!(format!("{SECRET}\r\nX-Other: 1"))]
+    {
         assert_refused_silently(
             with_url("headers", json!({"X-Api-Key": value})),
             &["\"headers\"", "X-Api-Key"],
@@ -183,11 +213,11 @@ fn headers_that_cannot_work() {
     for name in ["", "X Api Key", "X-Api-Key:"] {
         assert_refused_silently(with_url("headers", json!({name: SECRET})), &["\"headers\"", name]);
     }
-    // Not every Kea hands such a name over whole.
+    // Some versions of Kea do not hand such a name over whole.
     assert_refused_silently(with_url("headers", json!({"größer": SECRET})), &["\"headers\""]);
 }
 
-/// A folder with the files that these tests name.
+/// A folder for the files that parameters name.
 struct Files(TempDir);
 
 impl Files {
@@ -239,7 +269,10 @@ fn trust_anchor_that_cannot_work() {
         files.with("empty.pem", ""),
         files.with("text.pem", "no certificate"),
         files.with("key.pem", key),
-        files.with("broken.pem", "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"),
+        files.with(
+            "broken.pem",
+            "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n",
+        ),
     ] {
         assert_refused(with_url("trust-anchor", json!(path)), &["\"trust-anchor\"", &path]);
     }
@@ -264,7 +297,7 @@ fn client_certificate_that_cannot_work() {
     let text = files.with("text", "no PEM");
     refused(&text, &key, &["\"cert-file\"", &text]);
     refused(&certificate, &text, &["\"key-file\"", &text]);
-    // The files in each other's place.
+    // Each file stands in the place of the other.
     refused(&key, &certificate, &["-file\""]);
 
     let wrong = files.with("wrong.key", other.key_pem());
@@ -278,7 +311,11 @@ fn client_certificate_that_cannot_work() {
 #[test]
 fn a_good_configuration_is_loaded_and_says_so() {
     let kea = Setup::new(Threads::One)
-        .hook(json!({"url": "https://user:secret@127.0.0.1:1/boot", "user-class": "test", "timeout": 1}))
+        .hook(json!({
+            "url": "https://user:secret@127.0.0.1:1/boot",
+            "user-class": "test",
+            "timeout": 1,
+        }))
         .start();
     let line = kea.logged(&["REMOPTS_LOADED"]);
     assert!(line.starts_with("INFO") && line.contains("127.0.0.1:1/boot"), "{line}");

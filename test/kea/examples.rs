@@ -1,38 +1,41 @@
-//! The configurations under examples/: each in a real Kea, asked by the client that it is for. Of a file all is used but what
-//! names the machine it is to run on: interfaces, sockets, files, logs, and the hosts in `url`.
+// SPDX-License-Identifier: MPL-2.0
+//! The configurations under examples/. Each runs in a real Kea, and the client comes that the
+//! example is for. A test uses the whole file, except what names the machine: interfaces, sockets,
+//! files, logs, and the hosts in `url`.
 
 use std::fs;
-use std::path::Path;
 use std::slice;
 
 use serde_json::{Value, json};
 
-use crate::support::backend::{Answer, Backend};
-use crate::support::dhcp::Reply;
-use crate::support::kea::{Kea, Setup, Threads};
-use crate::support::schema::{is_good, json_file};
 use crate::{FOO_BAR, FOO_BAR_QUERY};
+use remote_opts_test_support::dhcp::Reply;
+use remote_opts_test_support::kea::{Kea, Setup, Threads};
+use remote_opts_test_support::project;
+use remote_opts_test_support::schema::{is_good, json_file};
+use remote_opts_test_support::service::{Answer, Service};
 
+/// The entries of `Dhcp4` that name the machine, and `hooks-libraries`, which the test sets itself.
 const OF_THE_MACHINE: [&str; 5] =
     ["interfaces-config", "control-socket", "lease-database", "loggers", "hooks-libraries"];
 
 #[test]
 fn switch_port() {
-    let backend = Backend::json(answer("switch-port"));
-    let kea = start("switch-port", slice::from_ref(&backend));
+    let service = Service::json(answer("switch-port"));
+    let kea = start("switch-port", slice::from_ref(&service));
     for reply in kea.client().with(82, FOO_BAR).with(77, "iPXE").exchange() {
         assert_eq!(text(&reply, 224), "http://boot.example.net/rescue.ipxe");
         assert_eq!(text(&reply, 66), "192.0.2.10");
     }
     assert_eq!(kea.client().with(82, FOO_BAR).discover().option(224), None);
-    assert_eq!(backend.targets(), [format!("/api/dhcp?{FOO_BAR_QUERY}")]);
+    assert_eq!(service.targets(), [format!("/api/dhcp?{FOO_BAR_QUERY}")]);
     kea.stop().assert_clean();
 }
 
 #[test]
 fn mac_address() {
-    let backend = Backend::json(answer("mac-address"));
-    let kea = start("mac-address", slice::from_ref(&backend));
+    let service = Service::json(answer("mac-address"));
+    let kea = start("mac-address", slice::from_ref(&service));
     let (client, unknown) = (kea.client(), kea.client());
     for reply in client.exchange() {
         assert_eq!(text(&reply, 12), "node1");
@@ -42,17 +45,17 @@ fn mac_address() {
         assert_eq!(reply.next_server(), [192, 0, 2, 10]);
         assert_eq!(reply.boot_file_name(), b"node1/boot.img");
     }
-    backend.answer(Answer::status(404, ""));
+    service.answer(Answer::status(404, ""));
     assert_eq!(unknown.discover().option(224), None);
     let path = |hwaddr: String| format!("/machines/{}", hwaddr.replace(':', "%3A"));
-    assert_eq!(backend.targets(), [path(client.hwaddr()), path(unknown.hwaddr())]);
+    assert_eq!(service.targets(), [path(client.hwaddr()), path(unknown.hwaddr())]);
     kea.stop().assert_clean();
 }
 
 #[test]
 fn raspberry_pi() {
-    let backend = Backend::json(answer("raspberry-pi"));
-    let kea = start("raspberry-pi", slice::from_ref(&backend));
+    let service = Service::json(answer("raspberry-pi"));
+    let kea = start("raspberry-pi", slice::from_ref(&service));
     let pi = kea
         .client()
         .with(82, FOO_BAR)
@@ -70,14 +73,14 @@ fn raspberry_pi() {
         assert_eq!(reply.next_server(), [192, 0, 2, 10]);
     }
     assert_eq!(kea.client().with(82, FOO_BAR).discover().option(43), None);
-    assert_eq!(backend.targets(), [format!("/api/dhcp?{FOO_BAR_QUERY}")]);
+    assert_eq!(service.targets(), [format!("/api/dhcp?{FOO_BAR_QUERY}")]);
     kea.stop().assert_clean();
 }
 
 #[test]
 fn ipxe() {
-    let backend = Backend::json(answer("ipxe"));
-    let kea = start("ipxe", slice::from_ref(&backend));
+    let service = Service::json(answer("ipxe"));
+    let kea = start("ipxe", slice::from_ref(&service));
     for (architecture, program) in [([0, 0], "undionly.kpxe"), ([0, 7], "ipxe.efi")] {
         for reply in kea.client().with(82, FOO_BAR).with(93, architecture).exchange() {
             assert_eq!(reply.boot_file_name(), program.as_bytes());
@@ -85,19 +88,19 @@ fn ipxe() {
             assert_eq!(reply.option(224), None);
         }
     }
-    assert_eq!(backend.asked(), 0);
+    assert_eq!(service.asked(), 0);
     for reply in kea.client().with(82, FOO_BAR).with(93, [0, 7]).with(77, "iPXE").exchange() {
         assert_eq!(reply.boot_file_name(), b"http://boot.example.net/boot.ipxe");
         assert_eq!(text(&reply, 224), "http://boot.example.net/debian-installer.ipxe");
     }
-    assert_eq!(backend.targets(), [format!("/api/dhcp?{FOO_BAR_QUERY}")]);
+    assert_eq!(service.targets(), [format!("/api/dhcp?{FOO_BAR_QUERY}")]);
     kea.stop().assert_clean();
 }
 
 #[test]
 fn uefi_http() {
-    let backend = Backend::json(answer("uefi-http"));
-    let kea = start("uefi-http", slice::from_ref(&backend));
+    let service = Service::json(answer("uefi-http"));
+    let kea = start("uefi-http", slice::from_ref(&service));
     let firmware = kea.client().with(60, "HTTPClient:Arch:00016:UNDI:003001").with(93, [0, 16]);
     for reply in firmware.exchange() {
         assert_eq!(text(&reply, 60), "HTTPClient");
@@ -106,36 +109,36 @@ fn uefi_http() {
     let other = kea.client().with(60, "PXEClient:Arch:00007:UNDI:003016").with(93, [0, 7]);
     assert_eq!(other.discover().option(67), None);
     let mac = firmware.hwaddr().replace(':', "%3A");
-    assert_eq!(backend.targets(), [format!("/api/dhcp?arch=0010&mac={mac}")]);
+    assert_eq!(service.targets(), [format!("/api/dhcp?arch=0010&mac={mac}")]);
     kea.stop().assert_clean();
 }
 
 #[test]
 fn two_data_centres() {
     let name = "two-data-centres";
-    // Used once, so that each exchange asks anew.
+    // An answer serves one exchange only, so that each exchange makes a request.
     let once = Answer::json(answer(name)).cache_control("max-age=0");
-    let mut backends = [once.clone(), once].map(Backend::answering);
-    let kea = start(name, &backends);
+    let mut services = [once.clone(), once].map(Service::answering);
+    let kea = start(name, &services);
     let boot = || {
         for reply in kea.client().with(82, FOO_BAR).with(77, "iPXE").exchange() {
             assert_eq!(text(&reply, 224), "http://boot.fra.example.net/rescue.ipxe");
         }
     };
     boot();
-    assert_eq!(backends.each_ref().map(Backend::asked), [1, 0]);
-    assert_eq!(backends[0].requests()[0].header("X-Site"), Some("fra"));
-    backends[0].stop();
+    assert_eq!(services.each_ref().map(Service::asked), [1, 0]);
+    assert_eq!(services[0].requests()[0].header("X-Site"), Some("fra"));
+    services[0].stop();
     boot();
-    assert_eq!(backends.each_ref().map(Backend::asked), [1, 1]);
-    backends[1].stop();
+    assert_eq!(services.each_ref().map(Service::asked), [1, 1]);
+    services[1].stop();
     boot();
     assert!(kea.stop().status.success());
 }
 
 #[test]
 fn each_example_has_an_answer_that_the_library_takes() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let folder = project().join("examples");
     let entries = fs::read_dir(folder).expect("the folder of examples");
     let folders = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
     for example in folders {
@@ -144,7 +147,7 @@ fn each_example_has_an_answer_that_the_library_takes() {
     }
 }
 
-/// The answer that the backend of an example gives.
+/// The answer of an example's service.
 fn answer(name: &str) -> Value {
     json_file(format!("examples/{name}/answer.json"))
 }
@@ -154,13 +157,15 @@ fn text(reply: &Reply, code: u8) -> String {
     String::from_utf8(value).expect("text")
 }
 
-/// Starts Kea with an example's configuration, these backends in the place of its own.
-fn start(name: &str, backends: &[Backend]) -> Kea {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}/kea-dhcp4.conf"));
+/// Starts Kea with the configuration of an example. `services` take the place of the hosts in its
+/// `url`.
+fn start(name: &str, services: &[Service]) -> Kea {
+    let file = project().join(format!("examples/{name}/kea-dhcp4.conf"));
     let text = fs::read_to_string(&file).expect("an example");
-    // JSON, but for lines of comments.
+    // Without its comment lines the file is JSON.
     let lines: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let mut configuration: Value = serde_json::from_str(&lines.join("\n")).expect("JSON and comments");
+    let mut configuration: Value =
+        serde_json::from_str(&lines.join("\n")).expect("JSON and comments");
 
     let dhcp4 = &mut configuration["Dhcp4"];
     for subnet in dhcp4["subnet4"].as_array_mut().expect("subnets") {
@@ -171,14 +176,15 @@ fn start(name: &str, backends: &[Backend]) -> Kea {
         Value::Array(urls) => urls.iter_mut().collect(),
         url => vec![url],
     };
-    assert_eq!(urls.len(), backends.len());
-    for (url, backend) in urls.into_iter().zip(backends) {
-        let (_, path) = url.as_str().and_then(|url| url.split_once(".example.net")).expect("an URL");
-        *url = backend.url(path).into();
+    assert_eq!(urls.len(), services.len());
+    for (url, service) in urls.into_iter().zip(services) {
+        let (_, path) =
+            url.as_str().and_then(|url| url.split_once(".example.net")).expect("an URL");
+        *url = service.url(path).into();
     }
     let entries = dhcp4.as_object().expect("a map").iter();
     let entries = entries.filter(|(name, _)| !OF_THE_MACHINE.contains(&name.as_str()));
-    let setup =
-        entries.fold(Setup::new(Threads::Four), |setup, (name, value)| setup.set(name, value.clone()));
+    let setup = entries
+        .fold(Setup::new(Threads::Four), |setup, (name, value)| setup.set(name, value.clone()));
     setup.hook(parameters).start()
 }

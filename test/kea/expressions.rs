@@ -1,10 +1,12 @@
-//! `match` and `query`: Kea's own expressions choose the clients, and name them to the backend.
+// SPDX-License-Identifier: MPL-2.0
+//! `match` and `query`: Kea's expressions choose the clients that are looked up, and name them to
+//! the service.
 
 use serde_json::json;
 
-use crate::support::backend::Backend;
-use crate::support::kea::{self, HOOK_LOGGER, Setup, Threads};
 use crate::{FOO_BAR, FOO_BAR_QUERY, in_both_modes};
+use remote_opts_test_support::kea::{self, HOOK_LOGGER, Setup, Threads};
+use remote_opts_test_support::service::Service;
 
 #[test]
 fn match_admits_clients() {
@@ -20,7 +22,7 @@ fn match_admits_clients() {
             ("member('pxe') and not member('other')", true),
             ("member('other')", false),
         ] {
-            let backend = Backend::json(json!({"224": "somestring"}));
+            let service = Service::json(json!({"224": "somestring"}));
             let kea = Setup::new(threads)
                 .set(
                     "client-classes",
@@ -30,13 +32,14 @@ fn match_admits_clients() {
                     ]),
                 )
                 .debug(HOOK_LOGGER)
-                .hook(json!({"url": backend.url("/"), "match": expression}))
+                .hook(json!({"url": service.url("/"), "match": expression}))
                 .start();
-            let client = kea.client().with(82, FOO_BAR).with(77, "test").with(60, "PXEClient:Arch:00007");
+            let client =
+                kea.client().with(82, FOO_BAR).with(77, "test").with(60, "PXEClient:Arch:00007");
             for reply in client.exchange() {
                 assert_eq!(reply.option(224).is_some(), admitted, "{expression}");
             }
-            assert_eq!(backend.requests().len(), usize::from(admitted), "{expression}");
+            assert_eq!(service.requests().len(), usize::from(admitted), "{expression}");
             if !admitted {
                 kea.logged(&["REMOPTS_NOT_ADMITTED", &client.hwaddr()]);
             }
@@ -48,9 +51,12 @@ fn match_admits_clients() {
 #[test]
 fn match_is_one_filter_of_several() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
-        let parameters =
-            json!({"url": backend.url("/"), "user-class": "test", "match": "option[60].hex == 'yes'"});
+        let service = Service::json(json!({"224": "somestring"}));
+        let parameters = json!({
+            "url": service.url("/"),
+            "user-class": "test",
+            "match": "option[60].hex == 'yes'",
+        });
         let kea = Setup::new(threads).hook(parameters).start();
         let client = || kea.client().with(82, FOO_BAR);
         assert!(client().with(77, "test").discover().option(224).is_some());
@@ -63,10 +69,10 @@ fn match_is_one_filter_of_several() {
 #[test]
 fn query_names_the_client() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
+        let service = Service::json(json!({"224": "somestring"}));
         let kea = Setup::new(threads)
             .hook(json!({
-                "url": backend.url("/?site=fra1"),
+                "url": service.url("/?site=fra1"),
                 "query": {
                     "mac": "hexstring(pkt4.mac, ':')",
                     "arch": "option[93].hex",
@@ -83,17 +89,17 @@ fn query_names_the_client() {
         }
         let mac = client.hwaddr().replace(':', "%3A");
         assert_eq!(
-            backend.targets(),
+            service.targets(),
             [format!(
                 "/?site=fra1&{FOO_BAR_QUERY}&arch=%00%07&mac={mac}&port=port%20foo&start=PXE\
                  &vendor=PXE%20Client%2F%C3%A9"
             )]
         );
-        // No option 82: the values name it.
+        // Without option 82, the values of `query` alone name the client.
         let bare = kea.client();
         assert!(bare.discover().option(224).is_some());
         let mac = bare.hwaddr().replace(':', "%3A");
-        assert_eq!(backend.targets()[1], format!("/?site=fra1&mac={mac}&port=port%20"));
+        assert_eq!(service.targets()[1], format!("/?site=fra1&mac={mac}&port=port%20"));
         kea.stop().assert_clean();
     });
 }
@@ -101,13 +107,13 @@ fn query_names_the_client() {
 #[test]
 fn a_client_without_any_value_is_not_looked_up() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
-        let parameters = json!({"url": backend.url("/"), "query": {"vendor": "option[60].hex"}});
+        let service = Service::json(json!({"224": "somestring"}));
+        let parameters = json!({"url": service.url("/"), "query": {"vendor": "option[60].hex"}});
         let kea = Setup::new(threads).hook(parameters).start();
         assert_eq!(kea.client().discover().option(224), None);
-        assert_eq!(backend.targets(), [""; 0]);
+        assert_eq!(service.targets(), [""; 0]);
         assert!(kea.client().with(60, "x").discover().option(224).is_some());
-        assert_eq!(backend.targets(), ["/?vendor=x"]);
+        assert_eq!(service.targets(), ["/?vendor=x"]);
         kea.stop().assert_clean();
     });
 }
@@ -115,10 +121,10 @@ fn a_client_without_any_value_is_not_looked_up() {
 #[test]
 fn values_take_their_places_in_the_url() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
+        let service = Service::json(json!({"224": "somestring"}));
         let kea = Setup::new(threads)
             .hook(json!({
-                "url": backend.url("/machines/{mac}/boot?v={vendor}"),
+                "url": service.url("/machines/{mac}/boot?v={vendor}"),
                 "query": {
                     "mac": "hexstring(pkt4.mac, '-')",
                     "vendor": "option[60].hex",
@@ -129,19 +135,19 @@ fn values_take_their_places_in_the_url() {
         let client = kea.client().with(60, "a/b&c").with(77, "x");
         assert!(client.discover().option(224).is_some());
         let mac = client.hwaddr().replace(':', "-");
-        assert_eq!(backend.targets(), [format!("/machines/{mac}/boot?v=a%2Fb%26c&user=x")]);
+        assert_eq!(service.targets(), [format!("/machines/{mac}/boot?v=a%2Fb%26c&user=x")]);
         kea.stop().assert_clean();
     });
 }
 
-/// As where an option is not as long as a conversion wants.
+/// An option may have another length than a conversion needs.
 #[test]
 fn an_expression_that_cannot_be_evaluated_has_no_value() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
+        let service = Service::json(json!({"224": "somestring"}));
         let kea = Setup::new(threads)
             .hook(json!({
-                "url": backend.url("/"),
+                "url": service.url("/"),
                 "user-class": "test",
                 "match": "uint16totext(option[60].hex) == '263'",
                 "query": {"arch": "uint16totext(option[60].hex)"},
@@ -155,16 +161,22 @@ fn an_expression_that_cannot_be_evaluated_has_no_value() {
         assert!(client.discover().option(224).is_some());
         kea.logged(&["REMOPTS_NOT_EVALUATED", &client.hwaddr(), "query: arch: "]);
         assert!(kea.client().with(82, FOO_BAR).with(60, [1, 7]).discover().option(224).is_some());
-        assert_eq!(backend.targets(), [format!("/?{FOO_BAR_QUERY}"), format!("/?{FOO_BAR_QUERY}&arch=263")]);
+        assert_eq!(
+            service.targets(),
+            [format!("/?{FOO_BAR_QUERY}"), format!("/?{FOO_BAR_QUERY}&arch=263")]
+        );
         assert!(kea.stop().status.success());
     });
 }
 
-/// Kea's own words about the place.
+/// The message carries Kea's own words about the place of the mistake.
 #[test]
-fn expressions_that_are_none_stop_the_configuration() {
+fn invalid_expressions_stop_the_configuration() {
     for (parameters, parts) in [
-        (json!({"match": "option[77].hex = 'x'"}), vec!["\"match\"", "option[77].hex = 'x'", "1.16"]),
+        (
+            json!({"match": "option[77].hex = 'x'"}),
+            vec!["\"match\"", "option[77].hex = 'x'", "1.16"],
+        ),
         (json!({"match": "option[77].hex"}), vec!["\"match\"", "syntax error"]),
         (json!({"match": "member('no-such-class')"}), vec!["\"match\"", "no-such-class"]),
         (json!({"query": {"mac": "pkt4.mac == 'x'"}}), vec!["\"query: mac\"", "syntax error"]),
@@ -182,7 +194,7 @@ fn expressions_that_are_none_stop_the_configuration() {
     }
 }
 
-/// A client renews without its relay: Kea has kept what the relay said of it.
+/// A client renews its lease without its relay agent. Kea has kept the relay agent's option 82.
 #[test]
 fn a_renewal_is_looked_up_by_the_stashed_option_82() {
     in_both_modes(|threads| {
@@ -190,19 +202,19 @@ fn a_renewal_is_looked_up_by_the_stashed_option_82() {
             println!("this Kea has no stash-agent-options");
             return;
         }
-        let backend = Backend::json(json!({"224": "somestring"}));
+        let service = Service::json(json!({"224": "somestring"}));
         let kea = Setup::new(threads)
             .set("stash-agent-options", json!(true))
             .set("store-extended-info", json!(true))
-            // So that a reply without a relay comes back to the test.
+            // Without a relay agent, the reply comes back to the test only with this variable.
             .env("KEA_TEST_SEND_RESPONSES_TO_SOURCE", "1")
-            .hook(json!({"url": backend.url("/"), "cache-ttl": 0}))
+            .hook(json!({"url": service.url("/"), "cache-ttl": 0}))
             .start();
         let client = kea.client().with(82, FOO_BAR);
         let [_, ack] = client.exchange();
         let renewed = client.renew_without_relay(&ack);
         assert_eq!(renewed.option(224).as_deref(), Some(&b"somestring"[..]));
-        assert_eq!(backend.targets(), vec![format!("/?{FOO_BAR_QUERY}"); 2]);
+        assert_eq!(service.targets(), vec![format!("/?{FOO_BAR_QUERY}"); 2]);
         kea.stop().assert_clean();
     });
 }

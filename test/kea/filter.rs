@@ -1,10 +1,11 @@
-//! Which clients are looked up: `user-class`, `machine-guid`, and both.
+// SPDX-License-Identifier: MPL-2.0
+//! Which clients are looked up, by `user-class`, by `machine-guid`, and by both.
 
 use serde_json::{Value, json};
 
-use crate::support::backend::Backend;
-use crate::support::kea::{Setup, Threads};
 use crate::{FOO_BAR, in_both_modes};
+use remote_opts_test_support::kea::{Setup, Threads};
+use remote_opts_test_support::service::Service;
 
 const USER_CLASS: u8 = 77;
 const MACHINE_ID: u8 = 97;
@@ -12,23 +13,24 @@ const MACHINE_ID: u8 = 97;
 /// The GUID of a Raspberry Pi 4: type 0, "RPi4", board and serial number.
 const RPI4: &[u8] = b"\x00\x52\x50\x69\x34\x11\x03\xd0\x00\xde\xad\xbe\xef\x00\x01\x02\x03";
 
-/// A client's options, and whether it is to be looked up.
+/// A client's options, and whether the client must be looked up.
 type Case<'a> = (&'a [(u8, &'a [u8])], bool);
 
-/// Has each of the clients ask a server with these filters for an address.
+/// Has each client of `cases` send a DISCOVER to a server with these filters.
 #[track_caller]
 fn assert_admits(threads: Threads, filters: Value, cases: &[Case]) {
-    let backend = Backend::json(json!({"224": "somestring"}));
-    let mut parameters = json!({"url": backend.url("/"), "cache-ttl": 0});
+    let service = Service::json(json!({"224": "somestring"}));
+    let mut parameters = json!({"url": service.url("/"), "cache-ttl": 0});
     parameters.as_object_mut().unwrap().extend(filters.as_object().unwrap().clone());
     let kea = Setup::new(threads).hook(parameters).start();
     for (options, looked_up) in cases {
-        let client = options.iter().fold(kea.client(), |client, (code, value)| client.with(*code, value));
-        let before = backend.asked();
+        let client =
+            options.iter().fold(kea.client(), |client, (code, value)| client.with(*code, value));
+        let before = service.asked();
         let offer = client.with(82, FOO_BAR).discover();
         let case = format!("{filters}, client with {options:?}");
         assert_eq!(offer.option(224).is_some(), *looked_up, "{case}");
-        assert_eq!(backend.asked() - before, usize::from(*looked_up), "requests: {case}");
+        assert_eq!(service.asked() - before, usize::from(*looked_up), "requests: {case}");
     }
     kea.stop().assert_clean();
 }
@@ -58,17 +60,17 @@ fn user_class_matches_the_whole_option_or_an_rfc_3004_instance() {
             (&[(USER_CLASS, b"TEST")], false),
             (&[(USER_CLASS, b"\x05test2")], false),
             (&[(USER_CLASS, b"\x03foo\x03bar")], false),
-            // Lengths that point past the option.
+            // Lengths that point past the end of the option.
             (&[(USER_CLASS, b"\x09test")], false),
             (&[(USER_CLASS, b"\x03foo\xfftest")], false),
-            // The right bytes in another option.
+            // The right bytes, in another option.
             (&[(MACHINE_ID, b"test"), (60, b"test")], false),
         ];
         assert_admits(threads, json!({"user-class": "test"}), cases);
     });
 }
 
-/// Kea hands parameters over as JSON that escapes each byte past ASCII alone.
+/// Kea hands parameters over as JSON in which each byte outside of ASCII is escaped by itself.
 #[test]
 fn user_class_is_any_text() {
     in_both_modes(|threads| {
@@ -92,13 +94,13 @@ fn machine_guid_matches_as_text_and_as_hexadecimal() {
             (&[(MACHINE_ID, b"\x00RPi5\x11\x03\xd0\x00\xde\xad\xbe\xee\x00\x01\x02\x03")], false),
             (&[(MACHINE_ID, b"\x00RPi")], false),
             (&[], false),
-            // The right bytes in another option.
+            // The right bytes, in another option.
             (&[(USER_CLASS, RPI4)], false),
         ];
         for guid in ["RPi4", "52506934", "deadbeef", "DEADbeef"] {
             assert_admits(threads, json!({"machine-guid": guid}), cases);
         }
-        // What looks like hexadecimal is text all the same.
+        // A value that looks like hexadecimal matches as text too.
         let spelled: &[Case] =
             &[(&[(MACHINE_ID, b"\x00:52506934:")], true), (&[(MACHINE_ID, b"\x005250693")], false)];
         assert_admits(threads, json!({"machine-guid": "52506934"}), spelled);
@@ -125,7 +127,11 @@ fn either_of_two_filters_admits() {
 fn every_spelling_of_the_filters() {
     in_both_modes(|threads| {
         for name in ["machine-guid", "machine_guid", "machine-id", "machine_id"] {
-            assert_admits(threads, json!({name: "RPi4"}), &[(&[(MACHINE_ID, RPI4)], true), (&[], false)]);
+            assert_admits(
+                threads,
+                json!({name: "RPi4"}),
+                &[(&[(MACHINE_ID, RPI4)], true), (&[], false)],
+            );
         }
         let cases: &[Case] = &[(&[(USER_CLASS, b"test")], true), (&[], false)];
         assert_admits(threads, json!({"user_class": "test"}), cases);

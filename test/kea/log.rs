@@ -1,19 +1,20 @@
-//! What the hook says in Kea's log, and at which severity.
+// SPDX-License-Identifier: MPL-2.0
+//! What the hook writes to Kea's log, and at which severity.
 
 use serde_json::json;
 
-use crate::support::backend::{Answer, Backend};
-use crate::support::kea::{HOOK_LOGGER, Setup};
 use crate::{FOO_BAR, FOO_BAR_QUERY, in_both_modes};
+use remote_opts_test_support::kea::{HOOK_LOGGER, Setup};
+use remote_opts_test_support::service::{Answer, Service};
 
-/// The messages for an operator who looks for the reason of a client's reply.
+/// An operator can follow a client through the debug messages.
 #[test]
 fn debug_messages_follow_a_client() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring", "66": "0.0.0.0"}));
-        let parameters = json!({"url": backend.url("/"), "user-class": "test", "cache-ttl": 0});
+        let service = Service::json(json!({"224": "somestring", "66": "0.0.0.0"}));
+        let parameters = json!({"url": service.url("/"), "user-class": "test", "cache-ttl": 0});
         let kea = Setup::new(threads).hook(parameters).debug(HOOK_LOGGER).start();
-        let url = backend.url(&format!("/?{FOO_BAR_QUERY}"));
+        let url = service.url(&format!("/?{FOO_BAR_QUERY}"));
         let assert_debug = |parts: &[&str]| {
             let line = kea.logged(parts);
             assert!(line.starts_with(&format!("DEBUG [{HOOK_LOGGER}] REMOPTS_")), "{line}");
@@ -30,24 +31,24 @@ fn debug_messages_follow_a_client() {
         let client = kea.client().with(82, FOO_BAR).with(77, "test");
         client.discover();
         assert_debug(&["REMOPTS_LOOKUP ", &client.hwaddr(), "tid=", &url]);
-        assert_debug(&["REMOPTS_OVERRIDDEN", &client.hwaddr(), "tid=", "66", "224", &url]);
+        assert_debug(&["REMOPTS_EDITED", &client.hwaddr(), "tid=", "66", "224", &url]);
 
-        backend.answer(Answer::status(404, ""));
+        service.answer(Answer::status(404, ""));
         client.discover();
         assert_debug(&["REMOPTS_LOOKUP_EMPTY", &client.hwaddr(), "tid=", &url]);
         kea.stop().assert_clean();
     });
 }
 
-/// With a client identifier, and without.
+/// Clients with and without a client identifier.
 #[test]
 fn a_packet_is_named_as_kea_names_it() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
-        let parameters = json!({"url": backend.url("/"), "cache-ttl": 0});
+        let service = Service::json(json!({"224": "somestring"}));
+        let parameters = json!({"url": service.url("/"), "cache-ttl": 0});
         let kea = Setup::new(threads).hook(parameters).debug("kea-dhcp4").start();
         for (port, identifier) in (0..).zip([None, Some(2), Some(128)]) {
-            // Each asks for itself.
+            // Each client is looked up by a request of its own.
             let client = kea.client().with(82, [1, 1, port]);
             let client = match identifier {
                 None => client,
@@ -63,12 +64,14 @@ fn a_packet_is_named_as_kea_names_it() {
     });
 }
 
-/// What the HTTP client says is in the same log, after a reload too: here, that it connects.
+/// The HTTP client's own messages reach Kea's log, also after a reload. This test looks for the
+/// message that the HTTP client connects.
 #[test]
 fn the_http_client_logs_through_kea() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
-        let kea = Setup::new(threads).hook(json!({"url": backend.url("/")})).debug(HOOK_LOGGER).start();
+        let service = Service::json(json!({"224": "somestring"}));
+        let kea =
+            Setup::new(threads).hook(json!({"url": service.url("/")})).debug(HOOK_LOGGER).start();
         kea.client().with(82, FOO_BAR).discover();
         kea.reload().unwrap();
         kea.client().with(82, FOO_BAR).discover();
@@ -84,12 +87,12 @@ fn the_http_client_logs_through_kea() {
     });
 }
 
-/// At INFO, a packet that goes well leaves no line of ours; each line has the text that messages/ gives it.
+/// At INFO, a lookup without trouble logs nothing. A line has the text that messages/ gives it.
 #[test]
 fn the_log_is_quiet_when_all_is_well() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
-        let kea = Setup::new(threads).hook(json!({"url": backend.url("/")})).start();
+        let service = Service::json(json!({"224": "somestring"}));
+        let kea = Setup::new(threads).hook(json!({"url": service.url("/")})).start();
         kea.client().with(82, FOO_BAR).exchange();
         let end = kea.stop();
         let ours = end.log.iter().filter(|line| line.contains(HOOK_LOGGER)).collect::<Vec<_>>();

@@ -1,7 +1,9 @@
-//! The hook in a real kea-dhcp4: each test starts its own server and backend on loopback and talks DHCP to it.
+// SPDX-License-Identifier: MPL-2.0
+//! The hook in a real kea-dhcp4. Each test starts its own Kea and its own HTTP service on loopback,
+//! and sends DHCP queries to Kea. The name of a test is the statement that it proves.
+#![allow(missing_docs)] // A program of tests exports nothing.
 
 mod answer;
-mod backends;
 mod cache;
 mod configuration;
 mod docs;
@@ -13,14 +15,11 @@ mod filter;
 mod lifecycle;
 mod log;
 mod neighbours;
+mod nginx;
 mod parking;
 mod request;
-#[path = "../bench/results.rs"]
-#[allow(dead_code)] // The benchmark uses the rest.
-mod results;
+mod services;
 mod statistics;
-#[path = "../support/mod.rs"]
-mod support;
 mod tls;
 mod types;
 
@@ -28,39 +27,42 @@ use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::backend::Backend;
-use support::dhcp::Client;
-use support::kea::Threads;
+use remote_opts_test_support::dhcp::Client;
+use remote_opts_test_support::kea::Threads;
+use remote_opts_test_support::service::Service;
 
-/// A relay's option 82: "foo" as sub-option 1, "bar" as sub-option 2.
+/// Option 82 of a relay agent: "foo" as sub-option 1, "bar" as sub-option 2.
 const FOO_BAR: &[u8] = b"\x01\x03foo\x02\x03bar";
 
-/// What the backend is asked about [`FOO_BAR`].
+/// The query of the request for a client with [`FOO_BAR`].
 const FOO_BAR_QUERY: &str = "sub82_1=666F6F&sub82_2=626172";
 
-/// A relay's option 82 for one port of a switch.
+/// Option 82 of a relay agent for one port of a switch.
 fn port(number: u32) -> Vec<u8> {
     [&[1, 4], &number.to_be_bytes()[..]].concat()
 }
 
-/// What [`support::backend::Backend::echo`], its URL ending with `/`, answers about [`port`].
+/// The answer of [`Service::echo`] for a client with [`port`], where the service's URL ends with
+/// `/`.
 fn about(number: u32) -> String {
     format!("/?sub82_1={number:08X}")
 }
 
-/// A number of the size of a test, which the environment can raise.
+/// A number that sets the size of a test. An environment variable can raise it.
 fn size(variable: &str, default: u32) -> u32 {
-    env::var(variable).map_or(default, |number| number.parse().expect("a number in the environment"))
+    env::var(variable)
+        .map_or(default, |number| number.parse().expect("a number in the environment"))
 }
 
-/// Sends the DISCOVERs of clients that are looked up, each by itself, and returns when. No more at once than Kea's
-/// socket and queue have room for: the next when the backend has been asked about those before.
-fn discover_all(clients: &[Client], backend: &Backend) -> Vec<Instant> {
-    let before = backend.asked();
+/// Sends the DISCOVERs of clients that are looked up, each by a request of its own. Returns when
+/// each DISCOVER was sent. Kea's socket and queue have no room for all: the next few are sent once
+/// the service has been asked about the earlier ones.
+fn discover_all(clients: &[Client], service: &Service) -> Vec<Instant> {
+    let before = service.asked();
     let mut sent = Vec::new();
     for some in clients.chunks(25) {
         sent.extend(some.iter().map(Client::send_discover));
-        backend.wait_until_asked(before + sent.len());
+        service.wait_until_asked(before + sent.len());
     }
     sent
 }
@@ -70,7 +72,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Runs a test twice, at the same time: against servers with multi-threading off and on.
+/// Runs a test twice at the same time: with Kea's multi-threading off, and on.
 fn in_both_modes(test: impl Fn(Threads) + Sync) {
     let test = &test;
     thread::scope(|scope| {

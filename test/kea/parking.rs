@@ -1,31 +1,33 @@
-//! A lookup costs its own client the backend's time, and everybody else nothing. On a Kea that can park packets, at
-//! any number of lookups; on one that cannot, a thread each.
+// SPDX-License-Identifier: MPL-2.0
+//! A lookup costs its own client the service's time, and every other client nothing. On a Kea that
+//! can park packets, this holds for any number of lookups. On a Kea that cannot, each lookup takes
+//! a thread.
 
 use std::time::Duration;
 
 use dhcproto::v4::MessageType;
 use serde_json::json;
 
-use crate::support::backend::{Answer, Backend, echo};
-use crate::support::dhcp::Client;
-use crate::support::kea::{self, Kea, Setup, Threads};
-use crate::support::wait_until;
 use crate::{FOO_BAR, about, discover_all, in_both_modes, median, port};
+use remote_opts_test_support::dhcp::Client;
+use remote_opts_test_support::kea::{self, Kea, Setup, Threads};
+use remote_opts_test_support::service::{Answer, Service, echo};
+use remote_opts_test_support::wait_until;
 
-/// A server that looks up clients of the user class "test", and lets that many wait. An answer is kept for longer than
-/// a test takes.
-fn start(threads: Threads, backend: &Backend) -> Kea {
+/// A server that looks up the clients of user class "test". All clients of a test can wait at once,
+/// and an answer is cached for longer than a test takes.
+fn start(threads: Threads, service: &Service) -> Kea {
     let parameters =
-        json!({"url": backend.url("/"), "timeout": 60_000, "cache-ttl": 600, "user-class": "test"});
+        json!({"url": service.url("/"), "timeout": 60_000, "cache-ttl": 600, "user-class": "test"});
     Setup::new(threads).set("parked-packet-limit", json!(1000)).hook(parameters).start()
 }
 
-/// Clients that are looked up, each behind a port of its own.
+/// Clients that are looked up, each behind its own port.
 fn clients(kea: &Kea, number: u32) -> Vec<Client> {
     (0..number).map(|number| kea.client().with(82, port(number)).with(77, "test")).collect()
 }
 
-/// How many lookups can be under way.
+/// How many lookups can be under way at once.
 fn at_once(threads: Threads) -> u32 {
     match threads {
         _ if kea::parks() => 200,
@@ -34,8 +36,9 @@ fn at_once(threads: Threads) -> u32 {
     }
 }
 
-/// How long a client that the filter refuses waits for its OFFER, as a rule: from each of two servers, in turn, so that
-/// both have the same share of what else the machine does.
+/// How long a client that the filter refuses waits for its OFFER: the median for each of two
+/// servers. The servers are asked in turn, so that other work of the machine slows both in the same
+/// way.
 fn latencies_of_refused_clients(servers: [&Kea; 2]) -> [Duration; 2] {
     let latency = |kea: &Kea| {
         let client = kea.client().with(82, FOO_BAR).with(77, "other");
@@ -48,15 +51,15 @@ fn latencies_of_refused_clients(servers: [&Kea; 2]) -> [Duration; 2] {
 
 #[test]
 fn clients_that_ask_at_once_have_their_own_offers_in_the_time_of_one() {
-    const BACKEND: Duration = Duration::from_millis(2000);
-    // The contract says 200 ms more than the backend takes; the rest is for a busy machine. A second round of lookups
-    // takes longer.
+    const SERVICE: Duration = Duration::from_millis(2000);
+    // The contract says 200 ms more than the service takes; a busy machine gets more. A second
+    // round of lookups would take longer.
     const ALL: Duration = Duration::from_millis(3800);
     in_both_modes(|threads| {
-        let backend = Backend::scripted(|request| echo(request).after(BACKEND));
-        let kea = start(threads, &backend);
+        let service = Service::scripted(|request| echo(request).after(SERVICE));
+        let kea = start(threads, &service);
         let clients = clients(&kea, at_once(threads));
-        let sent = discover_all(&clients, &backend);
+        let sent = discover_all(&clients, &service);
         let mut longest = Duration::ZERO;
         for (number, (client, sent)) in (0..).zip(clients.iter().zip(sent)) {
             let offer = client.reply("DISCOVER");
@@ -64,7 +67,7 @@ fn clients_that_ask_at_once_have_their_own_offers_in_the_time_of_one() {
             longest = longest.max(offer.arrived - sent);
         }
         println!("{threads:?}: {} clients, each in {longest:?} at most", clients.len());
-        assert!(longest >= BACKEND, "{longest:?}");
+        assert!(longest >= SERVICE, "{longest:?}");
         assert!(longest < ALL, "{} clients in {longest:?}", clients.len());
         kea.stop().assert_clean();
     });
@@ -77,25 +80,28 @@ fn a_refused_client_is_answered_at_once_while_others_are_looked_up() {
             println!("this Kea cannot park, and its only thread waits");
             return;
         }
-        let backend = Backend::echo();
-        backend.hold();
-        let [kea, without] = [(); 2].map(|()| start(threads, &backend));
-        // One thread is left to a Kea that waits.
+        let service = Service::echo();
+        service.hold();
+        let [kea, without] = [(); 2].map(|()| start(threads, &service));
+        // A Kea that cannot park keeps one thread free.
         let number = if kea::parks() { at_once(threads) } else { at_once(threads) - 1 };
         let clients = clients(&kea, number);
-        discover_all(&clients, &backend);
+        discover_all(&clients, &service);
 
         let [meanwhile, idle] = latencies_of_refused_clients([&kea, &without]);
         println!("{threads:?}: refused in {meanwhile:?}, {idle:?} without the others");
-        assert!(meanwhile < idle + Duration::from_millis(20), "{meanwhile:?}, {idle:?} without the others");
-        // Full speed, as far as a busy machine shows it.
+        assert!(
+            meanwhile < idle + Duration::from_millis(20),
+            "{meanwhile:?}, {idle:?} without the others"
+        );
+        // The client gets its OFFER at full speed, as far as a busy machine can show it.
         assert!(
             meanwhile < idle * 4 + Duration::from_millis(3),
             "{meanwhile:?}, {idle:?} without the others"
         );
-        assert!(!clients.iter().any(Client::has_reply), "an OFFER before the backend's answer");
+        assert!(!clients.iter().any(Client::has_reply), "an OFFER before the service's answer");
 
-        backend.release();
+        service.release();
         for (number, client) in (0..).zip(&clients) {
             assert_eq!(client.reply("DISCOVER").chain(), Some(about(number)));
         }
@@ -110,28 +116,29 @@ fn a_client_whose_answer_is_kept_is_answered_at_once_while_others_are_looked_up(
             println!("this Kea cannot park, and its only thread waits");
             return;
         }
-        let backend = Backend::echo();
-        let kea = start(threads, &backend);
+        let service = Service::echo();
+        let kea = start(threads, &service);
         let kept = || kea.client().with(82, FOO_BAR).with(77, "test");
         kept().discover();
-        backend.hold();
+        service.hold();
         let number = if kea::parks() { at_once(threads) } else { at_once(threads) - 1 };
         let clients = clients(&kea, number);
-        discover_all(&clients, &backend);
+        discover_all(&clients, &service);
         for _ in 0..20 {
             assert!(kept().discover().chain().is_some());
         }
-        assert!(!clients.iter().any(Client::has_reply), "an OFFER before the backend's answer");
-        assert_eq!(backend.asked(), clients.len() + 1);
+        assert!(!clients.iter().any(Client::has_reply), "an OFFER before the service's answer");
+        assert_eq!(service.asked(), clients.len() + 1);
     });
 }
 
-/// Kea looks around by itself once a second: thirty replies that waited for that would take fifteen seconds.
+/// Without a wake-up, Kea's main thread looks for work once a second: thirty OFFERs would take
+/// fifteen seconds.
 #[test]
 fn a_packet_goes_on_as_soon_as_its_answer_is_there() {
     in_both_modes(|threads| {
-        let backend = Backend::echo();
-        let kea = start(threads, &backend);
+        let service = Service::echo();
+        let kea = start(threads, &service);
         let latencies = (0..).zip(clients(&kea, 30)).map(|(number, client)| {
             let sent = client.send_discover();
             let offer = client.reply("DISCOVER");
@@ -144,53 +151,58 @@ fn a_packet_goes_on_as_soon_as_its_answer_is_there() {
     });
 }
 
-/// OFFER, ACK and the reply to an INFORM alike.
+/// Every kind of query that is looked up waits.
 #[test]
 fn request_and_inform_wait_for_their_answer_too() {
     in_both_modes(|threads| {
-        let backend = Backend::answering(
+        let service = Service::answering(
             Answer::json(json!({"224": "somestring"}))
                 .cache_control("no-store")
                 .after(Duration::from_millis(50)),
         );
-        let kea = start(threads, &backend);
+        let kea = start(threads, &service);
         let client = kea.client().with(82, FOO_BAR).with(77, "test");
         let [offer, ack] = client.exchange();
-        // The exchange is over: this REQUEST is looked up by itself.
+        // The exchange is over: a new lookup is made for this REQUEST.
         let again = client.request(&offer);
         for reply in [offer, ack, again, client.inform()] {
             assert_eq!(reply.chain().as_deref(), Some("somestring"));
         }
-        assert_eq!(backend.asked(), 3);
+        assert_eq!(service.asked(), 3);
         kea.stop().assert_clean();
     });
 }
 
-/// Late answers, one timeout for all: nobody is forgotten.
+/// Every client gets its reply when its timeout is over.
 #[test]
-fn a_backend_that_never_answers_costs_one_timeout() {
-    // Longer than a busy machine takes to send them all: the first three that fail give the backend up.
+fn a_service_that_never_answers_costs_one_timeout() {
+    // Longer than a busy machine takes to send all queries: after three failures the service is
+    // down.
     const TIMEOUT: Duration = Duration::from_secs(6);
     // Less than a second timeout would add.
     const SLACK: Duration = Duration::from_secs(2);
     in_both_modes(|threads| {
-        let backend = Backend::answering(Answer::Never);
-        let parameters = json!({"url": backend.url("/"), "timeout": TIMEOUT.as_millis()});
-        let kea = Setup::new(threads).set("parked-packet-limit", json!(1000)).hook(parameters).start();
+        let service = Service::answering(Answer::Never);
+        let parameters = json!({"url": service.url("/"), "timeout": TIMEOUT.as_millis()});
+        let kea =
+            Setup::new(threads).set("parked-packet-limit", json!(1000)).hook(parameters).start();
         let clients = clients(&kea, at_once(threads));
-        let sent = discover_all(&clients, &backend);
+        let sent = discover_all(&clients, &service);
         for (client, sent) in clients.iter().zip(sent) {
             let offer = client.reply("DISCOVER");
             assert_eq!(offer.chain(), None);
             let spent = offer.arrived - sent;
             assert!(spent >= TIMEOUT && spent < TIMEOUT + SLACK, "{spent:?}");
         }
-        wait_until("all failures", || kea.statistic("remote-opts-failed") == Some(clients.len() as i64));
+        wait_until("all failures", || {
+            kea.statistic("remote-opts-failed") == Some(clients.len() as i64)
+        });
         assert!(kea.stop().status.success());
     });
 }
 
-/// Past its limit Kea refuses whoever comes, with a NAK where a lease is renewed: the hook leaves room for the others.
+/// When the parking lot is full, Kea refuses every client, and sends a NAK to a client that renews
+/// its lease. So the hook leaves room in the lot.
 #[test]
 fn the_hook_leaves_room_in_the_parking_lot_for_clients_that_are_not_looked_up() {
     const LIMIT: u32 = 40;
@@ -199,23 +211,24 @@ fn the_hook_leaves_room_in_the_parking_lot_for_clients_that_are_not_looked_up() 
             println!("this Kea cannot park");
             return;
         }
-        let backend = Backend::echo();
-        let parameters = json!({"url": backend.url("/"), "timeout": 60_000, "user-class": "test"});
-        let kea = Setup::new(threads).set("parked-packet-limit", json!(LIMIT)).hook(parameters).start();
+        let service = Service::echo();
+        let parameters = json!({"url": service.url("/"), "timeout": 60_000, "user-class": "test"});
+        let kea =
+            Setup::new(threads).set("parked-packet-limit", json!(LIMIT)).hook(parameters).start();
         let other = kea.client().with(82, FOO_BAR).with(77, "other");
         let [offer, _] = other.exchange();
 
-        backend.hold();
+        service.hold();
         let packet_threads = if threads == Threads::Four { 4 } else { 1 };
         let clients = clients(&kea, LIMIT + 20);
-        // Those that may wait do, the others get their OFFER at once.
+        // The clients that find a place wait; the rest get their OFFER at once.
         for client in &clients {
             client.send_discover();
         }
         wait_until("OFFERs without a lookup", || {
             clients.iter().filter(|client| client.has_reply()).count() as u32 == 20 + packet_threads
         });
-        backend.wait_until_open((LIMIT - packet_threads) as usize);
+        service.wait_until_open((LIMIT - packet_threads) as usize);
         assert_eq!(kea.statistic("remote-opts-turned-away"), Some(i64::from(20 + packet_threads)));
         let line = kea.logged(&["REMOPTS_PARKING_FULL", "tid="]);
         assert!(line.starts_with("WARN"), "{line}");
@@ -223,7 +236,7 @@ fn the_hook_leaves_room_in_the_parking_lot_for_clients_that_are_not_looked_up() 
             assert_eq!(other.request(&offer).kind(), MessageType::Ack);
         }
 
-        backend.release();
+        service.release();
         let answers = clients.iter().filter_map(|client| client.reply("DISCOVER").chain());
         assert_eq!(answers.count() as u32, LIMIT - packet_threads);
         // There is room again.

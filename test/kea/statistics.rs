@@ -1,15 +1,16 @@
-//! The counters among Kea's own statistics: one count for each packet that is looked up.
+// SPDX-License-Identifier: MPL-2.0
+//! The hook's counters among Kea's statistics: each packet that is looked up counts once.
 
 use serde_json::json;
 
-use crate::support::backend::{Answer, Backend};
-use crate::support::kea::{Kea, Setup};
-use crate::support::wait_until;
 use crate::{FOO_BAR, in_both_modes, port};
+use remote_opts_test_support::kea::{Kea, Setup};
+use remote_opts_test_support::service::{Answer, Service};
+use remote_opts_test_support::wait_until;
 
 const NAMES: [&str; 6] = ["cached", "asked", "stale", "failed", "turned-away", "dropped"];
 
-/// In the order of [`NAMES`].
+/// The present counts, in the order of [`NAMES`].
 fn counters(kea: &Kea) -> [Option<i64>; 6] {
     NAMES.map(|name| kea.statistic(&format!("remote-opts-{name}")))
 }
@@ -17,8 +18,8 @@ fn counters(kea: &Kea) -> [Option<i64>; 6] {
 #[test]
 fn every_counter_is_there_after_the_load() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({}));
-        let kea = Setup::new(threads).hook(json!({"url": backend.url("/")})).start();
+        let service = Service::json(json!({}));
+        let kea = Setup::new(threads).hook(json!({"url": service.url("/")})).start();
         assert_eq!(counters(&kea), [Some(0); 6]);
         let all = kea.command("statistic-get-all").unwrap();
         for name in NAMES {
@@ -30,8 +31,8 @@ fn every_counter_is_there_after_the_load() {
 #[test]
 fn each_packet_that_is_looked_up_counts_once() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"224": "somestring"}));
-        let parameters = json!({"url": backend.url("/"), "user-class": "test"});
+        let service = Service::json(json!({"224": "somestring"}));
+        let parameters = json!({"url": service.url("/"), "user-class": "test"});
         let kea = Setup::new(threads).hook(parameters).start();
         let client = || kea.client().with(77, "test").with(82, FOO_BAR);
         let assert_counted = |counts: [i64; 6]| assert_eq!(counters(&kea), counts.map(Some));
@@ -41,18 +42,18 @@ fn each_packet_that_is_looked_up_counts_once() {
         client().exchange();
         client().inform();
         assert_counted([4, 1, 0, 0, 0, 0]);
-        // Refused by the filter; without a name.
+        // The filter refuses the first client; nothing names the second.
         kea.client().with(77, "other").with(82, FOO_BAR).exchange();
         kea.client().with(77, "test").exchange();
         assert_counted([4, 1, 0, 0, 0, 0]);
 
-        // Nothing for this client is an answer.
-        backend.answer(Answer::status(404, "").cache_control("max-age=0"));
+        // "Nothing for this client" counts as an answer.
+        service.answer(Answer::status(404, "").cache_control("max-age=0"));
         kea.client().with(77, "test").with(82, port(1)).discover();
         assert_counted([4, 2, 0, 0, 0, 0]);
-        backend.answer(Answer::status(500, ""));
+        service.answer(Answer::status(500, ""));
         for number in 2..7 {
-            // The last two without a request: the backend is given up.
+            // For the last two there is no request: the service is down.
             kea.client().with(77, "test").with(82, port(number)).discover();
         }
         assert_counted([4, 2, 0, 5, 0, 0]);
@@ -62,18 +63,22 @@ fn each_packet_that_is_looked_up_counts_once() {
 #[test]
 fn stale_answers_and_dropped_packets_are_counted() {
     in_both_modes(|threads| {
-        let backend =
-            Backend::answering(Answer::json(json!({"224": "somestring"})).cache_control("max-age=0"));
-        let parameters = json!({"url": backend.url("/"), "stale-if-error": 600, "on-error": "drop"});
+        let service = Service::answering(
+            Answer::json(json!({"224": "somestring"})).cache_control("max-age=0"),
+        );
+        let parameters =
+            json!({"url": service.url("/"), "stale-if-error": 600, "on-error": "drop"});
         let kea = Setup::new(threads).hook(parameters).start();
         kea.client().with(82, FOO_BAR).discover();
         assert_eq!(counters(&kea), [0, 1, 0, 0, 0, 0].map(Some));
-        backend.answer(Answer::status(500, ""));
+        service.answer(Answer::status(500, ""));
         kea.client().with(82, FOO_BAR).discover();
         assert_eq!(counters(&kea), [0, 1, 1, 0, 0, 0].map(Some));
         let dropped = kea.client().with(82, port(1));
         dropped.send_discover();
-        wait_until("a failed lookup and a dropped packet", || counters(&kea) == [0, 1, 1, 1, 0, 1].map(Some));
+        wait_until("a failed lookup and a dropped packet", || {
+            counters(&kea) == [0, 1, 1, 1, 0, 1].map(Some)
+        });
         assert!(!dropped.has_reply());
     });
 }

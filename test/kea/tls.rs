@@ -1,4 +1,6 @@
-//! Who the backend is, who we are to it, and that nobody else learns of that: TLS, headers, the token.
+// SPDX-License-Identifier: MPL-2.0
+//! TLS and credentials: the hook checks who the service is, shows who it is itself, and keeps its
+//! secrets out of the log.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +9,10 @@ use openssl::pkey::{PKey, Private};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::backend::{Answer, Backend};
-use crate::support::certificates::{Authority, Identity, elliptic_key, rsa_key};
-use crate::support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
 use crate::{FOO_BAR, in_both_modes};
+use remote_opts_test_support::certificates::{Authority, Identity, elliptic_key, rsa_key};
+use remote_opts_test_support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
+use remote_opts_test_support::service::{Answer, Service};
 
 fn answer() -> Answer {
     Answer::json(json!({"224": "somestring"}))
@@ -26,31 +28,31 @@ fn write(folder: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     path
 }
 
-/// A server that asks this backend, with these parameters besides `url`.
-fn setup(threads: Threads, backend: &Backend, mut parameters: Value) -> Setup {
-    parameters["url"] = backend.url("/").into();
+/// A server that asks this service, with these parameters and the `url`.
+fn setup(threads: Threads, service: &Service, mut parameters: Value) -> Setup {
+    parameters["url"] = service.url("/").into();
     Setup::new(threads).hook(parameters)
 }
 
 #[track_caller]
-fn assert_answered(threads: Threads, backend: &Backend, parameters: Value) {
-    let kea = setup(threads, backend, parameters).start();
+fn assert_answered(threads: Threads, service: &Service, parameters: Value) {
+    let kea = setup(threads, service, parameters).start();
     for reply in kea.client().with(82, FOO_BAR).exchange() {
         assert_eq!(reply.chain().as_deref(), Some("somestring"));
     }
     kea.stop().assert_clean();
 }
 
-/// No request gets to the backend, and one of `reasons` is in the log.
+/// Checks that no request reaches the service, and that one of `reasons` is in the log.
 #[track_caller]
-fn assert_not_asked(threads: Threads, backend: &Backend, parameters: Value, reasons: &[&str]) {
-    let kea = setup(threads, backend, parameters).start();
+fn assert_not_asked(threads: Threads, service: &Service, parameters: Value, reasons: &[&str]) {
+    let kea = setup(threads, service, parameters).start();
     let client = kea.client().with(82, FOO_BAR);
     for reply in client.exchange() {
         assert_eq!(reply.chain(), None);
     }
-    assert_eq!(backend.asked(), 0);
-    let line = kea.logged(&["REMOPTS_LOOKUP_FAILED", &client.hwaddr(), &backend.url("/")]);
+    assert_eq!(service.asked(), 0);
+    let line = kea.logged(&["REMOPTS_LOOKUP_FAILED", &client.hwaddr(), &service.url("/")]);
     assert!(reasons.iter().any(|reason| line.contains(reason)), "{line} says none of {reasons:?}");
 }
 
@@ -59,15 +61,15 @@ fn a_private_authority_is_trusted_if_the_operator_says_so() {
     in_both_modes(|threads| {
         let folder = folder();
         let [authority, other] = ["authority", "other"].map(Authority::new);
-        let backend = Backend::tls(&authority.server("127.0.0.1"), None, answer());
+        let service = Service::tls(&authority.server("127.0.0.1"), None, answer());
         let [own, others] = [("own.pem", &authority), ("others.pem", &other)]
             .map(|(name, authority)| write(&folder, name, authority.certificate_pem()));
-        assert_answered(threads, &backend, json!({"trust-anchor": own}));
-        assert!(backend.asked() > 0);
+        assert_answered(threads, &service, json!({"trust-anchor": own}));
+        assert!(service.asked() > 0);
 
-        let backend = Backend::tls(&authority.server("127.0.0.1"), None, answer());
-        assert_not_asked(threads, &backend, json!({"trust-anchor": others}), &["certificate"]);
-        assert_not_asked(threads, &backend, json!({}), &["certificate"]);
+        let service = Service::tls(&authority.server("127.0.0.1"), None, answer());
+        assert_not_asked(threads, &service, json!({"trust-anchor": others}), &["certificate"]);
+        assert_not_asked(threads, &service, json!({}), &["certificate"]);
     });
 }
 
@@ -83,9 +85,9 @@ fn a_trust_anchor_may_hold_several_certificates() {
             write(&anchors, name, pem);
         }
         for authority in &authorities {
-            let backend = Backend::tls(&authority.server("127.0.0.1"), None, answer());
+            let service = Service::tls(&authority.server("127.0.0.1"), None, answer());
             for anchor in [&bundle, anchors.path()] as [&Path; 2] {
-                assert_answered(threads, &backend, json!({"trust-anchor": anchor}));
+                assert_answered(threads, &service, json!({"trust-anchor": anchor}));
             }
         }
     });
@@ -97,11 +99,11 @@ fn a_certificate_for_another_host_is_refused() {
         let folder = folder();
         let authority = Authority::new("authority");
         let anchor = write(&folder, "authority.pem", authority.certificate_pem());
-        for host in ["backend.example", "127.0.0.2", "localhost"] {
-            let backend = Backend::tls(&authority.server(host), None, answer());
+        for host in ["service.example", "127.0.0.2", "localhost"] {
+            let service = Service::tls(&authority.server(host), None, answer());
             assert_not_asked(
                 threads,
-                &backend,
+                &service,
                 json!({"trust-anchor": anchor}),
                 &["certificate", "mismatch"],
             );
@@ -109,7 +111,7 @@ fn a_certificate_for_another_host_is_refused() {
     });
 }
 
-/// The keys as tools write them: PKCS#8, SEC1 and PKCS#1.
+/// Keys in the forms that tools write: PKCS#8, SEC1 and PKCS#1.
 fn client_keys() -> [(PKey<Private>, Vec<u8>); 3] {
     let [elliptic, rsa] = [elliptic_key(), rsa_key()];
     let pkcs8 = elliptic.private_key_to_pem_pkcs8().expect("PEM");
@@ -119,7 +121,7 @@ fn client_keys() -> [(PKey<Private>, Vec<u8>); 3] {
 }
 
 #[test]
-fn a_backend_that_wants_a_certificate_gets_ours() {
+fn a_service_that_asks_for_a_certificate_gets_the_client_certificate() {
     in_both_modes(|threads| {
         let folder = folder();
         let [authority, clients] = ["authority", "clients"].map(Authority::new);
@@ -128,28 +130,34 @@ fn a_backend_that_wants_a_certificate_gets_ours() {
             let identity = clients.client("kea of the test", key);
             let certificate = write(&folder, "client.pem", identity.certificate_pem());
             let key = write(&folder, "client.key", pem);
-            let backend = Backend::tls(&authority.server("127.0.0.1"), Some(&clients), answer());
-            let parameters = json!({"trust-anchor": anchor, "cert-file": certificate, "key-file": key});
-            assert_answered(threads, &backend, parameters);
-            assert_eq!(backend.requests()[0].client.as_deref(), Some("kea of the test"));
+            let service = Service::tls(&authority.server("127.0.0.1"), Some(&clients), answer());
+            let parameters =
+                json!({"trust-anchor": anchor, "cert-file": certificate, "key-file": key});
+            assert_answered(threads, &service, parameters);
+            assert_eq!(service.requests()[0].client.as_deref(), Some("kea of the test"));
         }
     });
 }
 
 #[test]
-fn a_backend_that_wants_a_certificate_is_not_asked_without_one() {
+fn a_service_that_asks_for_a_certificate_is_not_asked_without_one() {
     in_both_modes(|threads| {
         let folder = folder();
         let [authority, clients] = ["authority", "clients"].map(Authority::new);
         let anchor = write(&folder, "authority.pem", authority.certificate_pem());
-        let backend = Backend::tls(&authority.server("127.0.0.1"), Some(&clients), answer());
-        assert_not_asked(threads, &backend, json!({"trust-anchor": anchor}), &["ertificate", "onnection"]);
+        let service = Service::tls(&authority.server("127.0.0.1"), Some(&clients), answer());
+        assert_not_asked(
+            threads,
+            &service,
+            json!({"trust-anchor": anchor}),
+            &["ertificate", "onnection"],
+        );
 
-        // Not of the authority that the backend wants.
+        // This certificate is of another authority than the service asks for.
         let stranger = authority.client("stranger", elliptic_key());
         let (certificate, key) = write_identity(&folder, "stranger", &stranger);
         let parameters = json!({"trust-anchor": anchor, "cert-file": certificate, "key-file": key});
-        assert_not_asked(threads, &backend, parameters, &["ertificate", "onnection", "ca"]);
+        assert_not_asked(threads, &service, parameters, &["ertificate", "onnection", "ca"]);
     });
 }
 
@@ -165,19 +173,19 @@ const TOKEN: &str = "hidden-token.of~the+test/1==";
 fn headers_and_the_token_are_sent_with_every_request() {
     in_both_modes(|threads| {
         let folder = folder();
-        let backend = Backend::answering(answer().cache_control("no-store"));
+        let service = Service::answering(answer().cache_control("no-store"));
         // Editors and echo end a file with a line feed.
         for content in [TOKEN.to_string(), format!("{TOKEN}\n"), format!("{TOKEN}\r\n")] {
-            let before = backend.asked();
+            let before = service.asked();
             let parameters = json!({
                 "headers": {"X-Api-Key": HEADER, "X-Empty": "", "X-Site": "größer"},
                 "bearer-token-file": write(&folder, "token", content),
             });
-            let kea = setup(threads, &backend, parameters).start();
+            let kea = setup(threads, &service, parameters).start();
             for _ in 0..2 {
                 kea.client().with(82, FOO_BAR).exchange();
             }
-            let requests = &backend.requests()[before..];
+            let requests = &service.requests()[before..];
             assert_eq!(requests.len(), 2);
             for request in requests {
                 assert_eq!(request.header("X-Api-Key"), Some(HEADER));
@@ -192,15 +200,16 @@ fn headers_and_the_token_are_sent_with_every_request() {
 }
 
 #[test]
-fn every_backend_gets_the_headers() {
+fn every_service_gets_the_headers() {
     in_both_modes(|threads| {
-        let first = Backend::answering(Answer::status(500, ""));
-        let second = Backend::answering(answer());
-        let parameters = json!({"url": [first.url("/"), second.url("/")], "headers": {"X-Api-Key": HEADER}});
+        let first = Service::answering(Answer::status(500, ""));
+        let second = Service::answering(answer());
+        let parameters =
+            json!({"url": [first.url("/"), second.url("/")], "headers": {"X-Api-Key": HEADER}});
         let kea = Setup::new(threads).hook(parameters).start();
         assert!(kea.client().with(82, FOO_BAR).discover().chain().is_some());
-        for backend in [first, second] {
-            assert_eq!(backend.requests()[0].header("X-Api-Key"), Some(HEADER));
+        for service in [first, second] {
+            assert_eq!(service.requests()[0].header("X-Api-Key"), Some(HEADER));
         }
     });
 }
@@ -209,29 +218,33 @@ fn every_backend_gets_the_headers() {
 fn the_token_is_read_again_at_each_reload() {
     in_both_modes(|threads| {
         let folder = folder();
-        let backend = Backend::answering(answer().cache_control("no-store"));
+        let service = Service::answering(answer().cache_control("no-store"));
         let parameters = json!({"bearer-token-file": write(&folder, "token", "first")});
-        let kea = setup(threads, &backend, parameters).start();
+        let kea = setup(threads, &service, parameters).start();
         kea.client().with(82, FOO_BAR).discover();
         write(&folder, "token", "second");
         kea.reload().unwrap();
         kea.client().with(82, FOO_BAR).discover();
-        let tokens = backend.requests();
+        let tokens = service.requests();
         let tokens = tokens.iter().map(|request| request.header("Authorization").unwrap());
         assert_eq!(tokens.collect::<Vec<_>>(), ["Bearer first", "Bearer second"]);
     });
 }
 
-/// All that Kea logs at its highest debug level, but for its own lines that show the whole configuration, `headers` and
-/// all: neither in plain text nor in base64.
+/// Checks that none of `secrets` is in the log of this server. Lines of Kea's own that show the
+/// whole configuration, with `headers`, are left out.
 #[track_caller]
 fn assert_secret(kea: Kea, secrets: &[&str]) {
     let end = kea.stop();
     let ours = format!("[{HOOK_LOGGER}]");
-    let log = end.log.iter().filter(|line| line.contains(&ours) || !line.contains("hooks-libraries"));
+    let log =
+        end.log.iter().filter(|line| line.contains(&ours) || !line.contains("hooks-libraries"));
     let log = log.collect::<Vec<_>>();
-    // There is something to search.
-    assert!(log.iter().any(|line| line.contains("REMOPTS_HTTP_LIBRARY")), "no line of the HTTP library");
+    // The HTTP client has logged something, so that the search means something.
+    assert!(
+        log.iter().any(|line| line.contains("REMOPTS_HTTP_LIBRARY")),
+        "no line of the HTTP library"
+    );
     for secret in secrets {
         let line = log.iter().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret} is in the log");
@@ -246,11 +259,18 @@ fn nothing_secret_is_in_the_log_at_any_level() {
         let anchor = write(&folder, "authority.pem", authority.certificate_pem());
         let identity = clients.client("kea", elliptic_key());
         let (certificate, key) = write_identity(&folder, "client", &identity);
-        let good =
-            Backend::tls(&authority.server("127.0.0.1"), Some(&clients), answer().cache_control("no-store"));
-        let bad = Backend::tls(&authority.server("127.0.0.1"), Some(&clients), Answer::status(500, HEADER));
-        let stranger = Backend::tls(&authority.server("backend.example"), None, answer());
-        let plain = Backend::answering(Answer::HangUp);
+        let good = Service::tls(
+            &authority.server("127.0.0.1"),
+            Some(&clients),
+            answer().cache_control("no-store"),
+        );
+        let bad = Service::tls(
+            &authority.server("127.0.0.1"),
+            Some(&clients),
+            Answer::status(500, HEADER),
+        );
+        let stranger = Service::tls(&authority.server("service.example"), None, answer());
+        let plain = Service::answering(Answer::HangUp);
 
         let parameters = json!({
             "url": [stranger.url("/"), bad.url("/"), plain.url("/"), good.url("/")],
@@ -260,8 +280,9 @@ fn nothing_secret_is_in_the_log_at_any_level() {
             "headers": {"X-Api-Key": HEADER},
             "bearer-token-file": write(&folder, "token", TOKEN),
         });
-        let kea = Setup::new(threads).hook(parameters).debug("kea-dhcp4").debug(HOOK_LOGGER).start();
-        // Answered, failed and given up; then once more from the start.
+        let kea =
+            Setup::new(threads).hook(parameters).debug("kea-dhcp4").debug(HOOK_LOGGER).start();
+        // The services answer, fail and go down. Then everything begins anew.
         for _ in 0..2 {
             for _ in 0..5 {
                 kea.client().with(82, FOO_BAR).exchange();
@@ -279,17 +300,17 @@ fn nothing_secret_is_in_the_log_at_any_level() {
 #[test]
 fn the_password_in_an_url_is_sent_and_is_not_in_the_log() {
     in_both_modes(|threads| {
-        let backend = Backend::answering(answer());
-        let url = backend.url("/").replace("//", "//user:open%20sesame@");
+        let service = Service::answering(answer());
+        let url = service.url("/").replace("//", "//user:open%20sesame@");
         let kea = Setup::new(threads)
             .hook(json!({"url": url, "cache-ttl": 0}))
             .debug("kea-dhcp4")
             .debug(HOOK_LOGGER)
             .start();
         kea.client().with(82, FOO_BAR).exchange();
-        backend.answer(Answer::status(500, ""));
+        service.answer(Answer::status(500, ""));
         kea.client().with(82, FOO_BAR).exchange();
-        let sent = backend.requests()[0].header("Authorization").map(str::to_owned);
+        let sent = service.requests()[0].header("Authorization").map(str::to_owned);
         assert_eq!(sent.as_deref(), Some("Basic dXNlcjpvcGVuIHNlc2FtZQ=="));
         assert_secret(kea, &["sesame", "dXNlcjpvcGVuIHNlc2FtZQ"]);
     });

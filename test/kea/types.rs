@@ -1,15 +1,20 @@
-//! Values of every data type of Kea: the bytes on the wire are those that Kea makes of the same value in option-data.
+// SPDX-License-Identifier: MPL-2.0
+//! Values of every data type of Kea: the hook writes the same bytes as Kea does for the same value
+//! in `option-data`.
 
 use serde_json::{Value, json};
 
-use crate::support::backend::{Answer, Backend};
-use crate::support::kea::{Setup, Threads};
 use crate::{FOO_BAR, in_both_modes};
+use remote_opts_test_support::kea::{Setup, Threads};
+use remote_opts_test_support::service::{Answer, Service};
 
-/// One data type: its definition, a value as option-data has it, and the same value as answers may have it.
+/// One data type.
 struct Row {
+    /// The `option-def`.
     definition: Value,
+    /// A value in `option-data`.
     data: &'static str,
+    /// The same value in each form that an answer may have.
     answers: Vec<Value>,
 }
 
@@ -31,7 +36,8 @@ fn record(fields: &str, array: bool, data: &'static str, answers: Value) -> Row 
     row
 }
 
-/// (But for arrays of IPv6 addresses, which Kea writes with the header of a DHCPv6 option.)
+/// Every data type except arrays of IPv6 addresses, which Kea writes with the header of a DHCPv6
+/// option.
 fn rows() -> Vec<Row> {
     vec![
         row("empty", "", json!([""])),
@@ -52,7 +58,12 @@ fn rows() -> Vec<Row> {
         row("fqdn", "host.example.org", json!(["host.example.org"])),
         row("tuple", "some text", json!(["some text"])),
         record("uint16, string", false, "5, text", json!(["5, text", [5, "text"], ["5", "text"]])),
-        record("ipv4-address, boolean, uint8", false, "192.0.2.1, true, 7", json!([["192.0.2.1", true, 7]])),
+        record(
+            "ipv4-address, boolean, uint8",
+            false,
+            "192.0.2.1, true, 7",
+            json!([["192.0.2.1", true, 7]]),
+        ),
         record(
             "uint8, ipv4-address",
             true,
@@ -71,14 +82,19 @@ fn rows() -> Vec<Row> {
             "192.0.2.1, 192.0.2.2",
             json!(["192.0.2.1, 192.0.2.2", ["192.0.2.1", "192.0.2.2"]]),
         ),
-        array("ipv6-prefix", "2001:db8::/48, 2001:db8:1::/48", json!([["2001:db8::/48", "2001:db8:1::/48"]])),
+        array(
+            "ipv6-prefix",
+            "2001:db8::/48, 2001:db8:1::/48",
+            json!([["2001:db8::/48", "2001:db8:1::/48"]]),
+        ),
         array("psid", "3/4, 5/6", json!([["3/4", "5/6"]])),
         array("fqdn", "a.example.org, b.example.org", json!([["a.example.org", "b.example.org"]])),
         array("tuple", "one, two", json!(["one, two", ["one", "two"]])),
     ]
 }
 
-/// The codes that a configuration may define, from 225 on: one that Kea sends for each row, one for the hook.
+/// How many rows fit into one configuration: each needs two codes from 225 on, one for the option
+/// that Kea sends and one for the option that the hook writes.
 const PAIRS: usize = 14;
 
 #[test]
@@ -95,13 +111,15 @@ fn the_bytes_on_the_wire_are_those_of_option_data() {
                 definition["name"] = json!(name(code));
                 definitions.push(definition);
             }
-            data.push(json!({ "name": name(code(index, false)), "data": row.data, "always-send": true }));
+            data.push(
+                json!({ "name": name(code(index, false)), "data": row.data, "always-send": true }),
+            );
         }
-        let backend = Backend::json(json!({}));
+        let service = Service::json(json!({}));
         let kea = Setup::new(Threads::Four)
             .set("option-def", json!(definitions))
             .set("option-data", json!(data))
-            .hook(json!({"url": backend.url("/"), "cache-ttl": 0}))
+            .hook(json!({"url": service.url("/"), "cache-ttl": 0}))
             .start();
         for variant in 0..4 {
             for by_name in [false, true] {
@@ -111,7 +129,11 @@ fn the_bytes_on_the_wire_are_those_of_option_data() {
                     let key = if by_name { name(code) } else { code.to_string() };
                     options[key] = row.answers[variant % row.answers.len()].clone();
                 }
-                backend.answer(Answer::json(if by_name { json!({ "options": options }) } else { options }));
+                service.answer(Answer::json(if by_name {
+                    json!({ "options": options })
+                } else {
+                    options
+                }));
                 for reply in kea.client().with(82, FOO_BAR).exchange() {
                     for (index, row) in rows.iter().enumerate() {
                         let [kea, hook] =
@@ -127,11 +149,11 @@ fn the_bytes_on_the_wire_are_those_of_option_data() {
     }
 }
 
-/// Standard options, by code and by name, with known bytes.
+/// Standard options by code and by name, whose bytes are known.
 #[test]
 fn standard_options_are_encoded_by_their_definitions() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({
+        let service = Service::json(json!({
             "3": "10.0.0.1",
             "ntp-servers": ["10.0.0.2", "10.0.0.3"],
             "26": 1500,
@@ -139,7 +161,7 @@ fn standard_options_are_encoded_by_their_definitions() {
             "12": "a, b",
             "domain-search": "example.org",
         }));
-        let kea = Setup::new(threads).hook(json!({"url": backend.url("/")})).start();
+        let kea = Setup::new(threads).hook(json!({"url": service.url("/")})).start();
         for reply in kea.client().with(82, FOO_BAR).exchange() {
             assert_eq!(reply.option(3), Some(vec![10, 0, 0, 1]));
             assert_eq!(reply.option(42), Some(vec![10, 0, 0, 2, 10, 0, 0, 3]));
@@ -153,9 +175,9 @@ fn standard_options_are_encoded_by_their_definitions() {
 }
 
 #[test]
-fn what_kea_does_not_take_costs_only_itself() {
+fn a_value_that_kea_refuses_costs_only_itself() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"options": {
+        let service = Service::json(json!({"options": {
             "3": "no address",
             "26": 70000,
             "19": "perhaps",
@@ -177,7 +199,7 @@ fn what_kea_does_not_take_costs_only_itself() {
             "242": {"6": {"7": "x".repeat(252)}},
             "66": "0.0.0.0",
         }}));
-        let kea = Setup::new(threads).hook(json!({"url": backend.url("/")})).start();
+        let kea = Setup::new(threads).hook(json!({"url": service.url("/")})).start();
         let client = kea.client().with(82, FOO_BAR);
         let offer = client.discover();
         assert_eq!(offer.option(43), Some([&[6, 251][..], &[0; 251]].concat()));
@@ -202,7 +224,12 @@ fn what_kea_does_not_take_costs_only_itself() {
             ("243", "empty"),
             ("boot-file-name", "already"),
         ] {
-            kea.logged(&["REMOPTS_EDIT_REFUSED", &client.hwaddr(), &format!("\"{key}\": "), reason]);
+            kea.logged(&[
+                "REMOPTS_EDIT_REFUSED",
+                &client.hwaddr(),
+                &format!("\"{key}\": "),
+                reason,
+            ]);
             if let Ok(code) = key.parse() {
                 assert_eq!(offer.option(code), None, "{key}");
             }
@@ -217,9 +244,9 @@ fn what_kea_does_not_take_costs_only_itself() {
 #[test]
 fn null_removes_an_option_that_kea_sends() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"66": null, "67": null}));
+        let service = Service::json(json!({"66": null, "67": null}));
         let setup = Setup::new(threads).option("tftp-server-name", "from the configuration");
-        let kea = setup.hook(json!({"url": backend.url("/")})).start();
+        let kea = setup.hook(json!({"url": service.url("/")})).start();
         for reply in kea.client().with(82, FOO_BAR).exchange() {
             assert_eq!(reply.option(66), None);
         }
@@ -230,13 +257,13 @@ fn null_removes_an_option_that_kea_sends() {
 #[test]
 fn the_header_fields_are_set() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({
+        let service = Service::json(json!({
             "next-server": "192.0.2.1",
             "server-hostname": "tftp1",
             "boot-file-name": "pxelinux.0",
             "options": {"boot-file-name": "by option 67"},
         }));
-        let kea = Setup::new(threads).hook(json!({"url": backend.url("/")})).start();
+        let kea = Setup::new(threads).hook(json!({"url": service.url("/")})).start();
         for reply in kea.client().with(82, FOO_BAR).exchange() {
             assert_eq!(reply.next_server(), [192, 0, 2, 1]);
             assert_eq!(reply.server_hostname(), b"tftp1");
@@ -247,15 +274,21 @@ fn the_header_fields_are_set() {
     });
 }
 
-/// What a Raspberry Pi wants of option 43 to boot from the network.
+/// A Raspberry Pi needs these sub-options to boot from the network.
 #[test]
 fn sub_options_of_option_43_are_those_of_kea_s_own_configuration() {
     in_both_modes(|threads| {
         let space = "vendor-encapsulated-options-space";
         let definitions = json!([
             { "name": "discovery-control", "code": 6, "space": space, "type": "uint8" },
-            { "name": "boot-menu", "code": 9, "space": space, "type": "record", "record-types": "uint16, uint8, string" },
-            { "name": "menu-prompt", "code": 10, "space": space, "type": "record", "record-types": "uint8, string" },
+            {
+                "name": "boot-menu", "code": 9, "space": space,
+                "type": "record", "record-types": "uint16, uint8, string",
+            },
+            {
+                "name": "menu-prompt", "code": 10, "space": space,
+                "type": "record", "record-types": "uint8, string",
+            },
         ]);
         let data = json!([
             { "name": "vendor-encapsulated-options", "always-send": true },
@@ -264,13 +297,14 @@ fn sub_options_of_option_43_are_those_of_kea_s_own_configuration() {
             { "name": "menu-prompt", "space": space, "data": "0, PXE" },
         ]);
         let setup = Setup::new(threads).set("option-def", definitions);
-        let expected = setup.clone().set("option-data", data).start().client().discover().option(43);
+        let expected =
+            setup.clone().set("option-data", data).start().client().discover().option(43);
         assert_eq!(
             expected.as_deref(),
             Some(&b"\x06\x01\x03\x09\x14\x00\x00\x11Raspberry Pi Boot\x0a\x04\x00PXE"[..])
         );
-        let backend = Backend::json(json!({}));
-        let kea = setup.hook(json!({"url": backend.url("/"), "cache-ttl": 0})).start();
+        let service = Service::json(json!({}));
+        let kea = setup.hook(json!({"url": service.url("/"), "cache-ttl": 0})).start();
         for answer in [
             json!({"43": {"6": 3, "9": [0, 17, "Raspberry Pi Boot"], "10": [0, "PXE"]}}),
             json!({"options": {"vendor-encapsulated-options": {
@@ -279,7 +313,7 @@ fn sub_options_of_option_43_are_those_of_kea_s_own_configuration() {
                 "menu-prompt": {"hex": "00505845"},
             }}}),
         ] {
-            backend.answer(Answer::json(answer));
+            service.answer(Answer::json(answer));
             for reply in kea.client().with(82, FOO_BAR).exchange() {
                 assert_eq!(reply.option(43), expected);
             }
@@ -288,25 +322,32 @@ fn sub_options_of_option_43_are_those_of_kea_s_own_configuration() {
     });
 }
 
-/// A class may define option 43 for its members, with a space of sub-options of its own.
+/// A class may define option 43 for its clients, with its own space of sub-options.
 #[test]
 fn the_space_of_option_43_is_that_of_the_client_s_class() {
     in_both_modes(|threads| {
-        let backend = Backend::json(json!({"43": {"6": 3}, "224": "somestring"}));
+        let service = Service::json(json!({"43": {"6": 3}, "224": "somestring"}));
         let kea = Setup::new(threads)
-            .set("option-def", json!([{ "name": "control", "code": 6, "space": "rpi", "type": "uint32" }]))
-            .set("client-classes", json!([{
-                "name": "rpi",
-                "test": "option[77].hex == 'rpi'",
-                "option-def": [{
-                    "name": "vendor-encapsulated-options", "code": 43, "type": "empty", "encapsulate": "rpi",
-                }],
-            }]))
-            .hook(json!({"url": backend.url("/")}))
+            .set(
+                "option-def",
+                json!([{ "name": "control", "code": 6, "space": "rpi", "type": "uint32" }]),
+            )
+            .set(
+                "client-classes",
+                json!([{
+                    "name": "rpi",
+                    "test": "option[77].hex == 'rpi'",
+                    "option-def": [{
+                        "name": "vendor-encapsulated-options", "code": 43,
+                        "type": "empty", "encapsulate": "rpi",
+                    }],
+                }]),
+            )
+            .hook(json!({"url": service.url("/")}))
             .start();
         let offer = kea.client().with(82, FOO_BAR).with(77, "rpi").discover();
         assert_eq!(offer.option(43), Some(vec![6, 4, 0, 0, 0, 3]));
-        // Nobody has defined it for others.
+        // For other clients sub-option 6 has no definition.
         let other = kea.client().with(82, FOO_BAR);
         assert_eq!(other.discover().option(43), None);
         kea.logged(&["REMOPTS_EDIT_REFUSED", &other.hwaddr(), "no definition"]);
@@ -316,14 +357,20 @@ fn the_space_of_option_43_is_that_of_the_client_s_class() {
 #[test]
 fn client_classes_choose_the_pool_and_its_options() {
     in_both_modes(|threads| {
-        let backend =
-            Backend::json(json!({"client-classes": ["rescue", "no-such-class"], "options": {"66": "x"}}));
+        let service = Service::json(
+            json!({"client-classes": ["rescue", "no-such-class"], "options": {"66": "x"}}),
+        );
         let kea = Setup::new(threads)
-            .set("client-classes", json!([
-                { "name": "rescue", "option-data": [{ "name": "boot-file-name", "data": "rescue.ipxe" , "always-send": true}] },
-            ]))
+            .set(
+                "client-classes",
+                json!([
+                    { "name": "rescue", "option-data": [
+                        { "name": "boot-file-name", "data": "rescue.ipxe", "always-send": true },
+                    ] },
+                ]),
+            )
             .add_pool("10.77.0.16-10.77.0.255", "rescue")
-            .hook(json!({"url": backend.url("/"), "user-class": "test"}))
+            .hook(json!({"url": service.url("/"), "user-class": "test"}))
             .start();
         let client = kea.client().with(82, FOO_BAR).with(77, "test");
         for reply in client.exchange() {

@@ -1,4 +1,5 @@
-//! The HTTP backend of a test: does what its script says, and records what it was asked.
+// SPDX-License-Identifier: MPL-2.0
+//! A scripted HTTP service: does with each request what its script says, and records the requests.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -11,33 +12,42 @@ use openssl::ssl::SslAcceptor;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use super::PATIENCE;
-use super::certificates::{self, Authority, Identity};
-use super::schema;
+use crate::PATIENCE;
+use crate::certificates::{self, Authority, Identity};
+use crate::schema;
 
 /// What becomes of one request.
 #[derive(Clone)]
 pub enum Answer {
     /// A whole response.
-    Whole { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
-    /// Another answer, later.
+    Whole {
+        /// The status code.
+        status: u16,
+        /// The header fields: name, value. `Content-Length` is added.
+        headers: Vec<(String, String)>,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// Another answer, after this time.
     Delayed(Duration, Box<Answer>),
-    /// The request is read, and nothing happens.
+    /// The service reads the request and does nothing more.
     Never,
-    /// The connection is closed in place of an answer.
+    /// The service closes the connection instead of answering.
     HangUp,
-    /// The connection is closed after half of this body.
+    /// The service announces this body, sends its first half, and closes the connection.
     CutShort(Vec<u8>),
-    /// Half of this body, then silence.
+    /// The service announces this body, sends its first half, and is silent from then on.
     Stalled(Vec<u8>),
-    /// A space every 20 ms for ever: no single read takes long, the whole never ends.
+    /// The service sends a space every 20 ms, for ever: each single read is short, the whole body
+    /// never ends.
     Trickle,
-    /// Status 200 and this body in chunks, its length not said beforehand.
+    /// Status 200 and this body in chunks: the response does not announce the body's length.
     Chunked(Vec<u8>),
 }
 
 impl Answer {
-    /// Status 200 and this JSON, of which docs/answer.schema.json has to take the same view as the library, good or bad.
+    /// Status 200 and this JSON. Panics unless docs/answer.schema.json takes the same view of the
+    /// JSON as the library does, be the JSON good or bad.
     pub fn json(value: Value) -> Answer {
         schema::is_good(&value);
         Answer::text(value.to_string())
@@ -48,27 +58,31 @@ impl Answer {
         Answer::status(200, body)
     }
 
+    /// This status and this body, which claims to be JSON.
     pub fn status(status: u16, body: impl Into<Vec<u8>>) -> Answer {
         let headers = vec![("Content-Type".to_string(), "application/json".to_string())];
         Answer::Whole { status, headers, body: body.into() }
     }
 
+    /// A redirect (302) to this URL.
     pub fn redirect(location: String) -> Answer {
         let headers = vec![("Location".to_string(), location)];
         Answer::Whole { status: 302, headers, body: Vec::new() }
     }
 
+    /// The same answer, later by this time.
     pub fn after(self, delay: Duration) -> Answer {
         Answer::Delayed(delay, Box::new(self))
     }
 
-    /// The same response with one more header.
+    /// The same response with one more header field.
     pub fn header(mut self, name: &str, value: &str) -> Answer {
         let Answer::Whole { headers, .. } = &mut self else { panic!("an answer without headers") };
         headers.push((name.to_string(), value.to_string()));
         self
     }
 
+    /// The same response with a `Cache-Control` of these directives.
     pub fn cache_control(self, directives: &str) -> Answer {
         self.header("Cache-Control", directives)
     }
@@ -77,16 +91,19 @@ impl Answer {
 /// One request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The method: `GET`.
     pub method: String,
     /// Path and query, as in the request line.
     pub target: String,
+    /// When the service had read the request.
     pub arrived: Instant,
-    /// The name in the client's certificate.
+    /// The common name in the client's certificate. `None` without TLS or without a certificate.
     pub client: Option<String>,
     headers: Vec<(String, String)>,
 }
 
 impl Request {
+    /// The value of the first header field of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -97,16 +114,17 @@ impl Request {
 
 type Script = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 
-/// How many bytes of a body go out, and are counted, at a time.
+/// How many bytes of a body the service sends, and counts, at a time.
 const PART: usize = 0x2000;
 
-/// A server on a free port of loopback. Dropped, it stops and cuts every connection.
-pub struct Backend {
+/// A scripted service on a free port of loopback. When it is dropped, it stops and cuts every
+/// connection.
+pub struct Service {
     address: SocketAddr,
-    /// Keeps the port while nobody listens at it.
-    reserved: Socket,
+    /// Keeps the port for this service while the service is stopped.
+    _reserved: Socket,
     shared: Arc<Shared>,
-    /// `None` while it is stopped.
+    /// The thread that accepts connections; `None` while the service is stopped.
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -119,43 +137,49 @@ struct Shared {
 struct State {
     script: Script,
     requests: Vec<Request>,
-    /// How many of the requests have no answer yet.
+    /// How many of `requests` have no answer yet.
     open: usize,
+    /// How many connections the service has accepted.
     connections: usize,
+    /// How many bytes of body the service has written.
     body_bytes: usize,
-    /// Cut when the backend stops, by number.
+    /// The connections that are open, by number: a stop cuts them.
     streams: HashMap<usize, Arc<TcpStream>>,
+    /// Whether answers wait for [`Service::release`].
     held: bool,
+    /// Whether [`Service::stop`] was called.
     stopping: bool,
 }
 
-impl Backend {
+impl Service {
     /// Gives each request this answer.
-    pub fn answering(answer: Answer) -> Backend {
-        Backend::scripted(move |_| answer.clone())
+    pub fn answering(answer: Answer) -> Service {
+        Service::scripted(move |_| answer.clone())
     }
 
     /// Gives each request this JSON.
-    pub fn json(value: Value) -> Backend {
-        Backend::answering(Answer::json(value))
+    pub fn json(value: Value) -> Service {
+        Service::answering(Answer::json(value))
     }
 
     /// Gives each request its own target as option 224.
-    pub fn echo() -> Backend {
-        Backend::scripted(echo)
+    pub fn echo() -> Service {
+        Service::scripted(echo)
     }
 
-    /// Gives each request the answer that `script` has for it.
-    pub fn scripted(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Backend {
-        Backend::new(None, Arc::new(script))
+    /// Gives each request the answer that `script` returns for it.
+    pub fn scripted(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Service {
+        Service::new(None, Arc::new(script))
     }
 
-    /// Gives this answer over TLS, to clients with a certificate of `clients` alone, if given.
-    pub fn tls(identity: &Identity, clients: Option<&Authority>, answer: Answer) -> Backend {
-        Backend::new(Some(certificates::acceptor(identity, clients)), Arc::new(move |_| answer.clone()))
+    /// Gives each request this answer over TLS. With `clients`, the service takes only clients that
+    /// have a certificate of this authority.
+    pub fn tls(identity: &Identity, clients: Option<&Authority>, answer: Answer) -> Service {
+        let tls = certificates::acceptor(identity, clients);
+        Service::new(Some(tls), Arc::new(move |_| answer.clone()))
     }
 
-    fn new(tls: Option<SslAcceptor>, script: Script) -> Backend {
+    fn new(tls: Option<SslAcceptor>, script: Script) -> Service {
         let reserved = socket((Ipv4Addr::LOCALHOST, 0).into());
         let address = reserved.local_addr().expect("a bound socket").as_socket().expect("of IPv4");
         let state = State {
@@ -169,34 +193,34 @@ impl Backend {
             stopping: false,
         };
         let shared = Arc::new(Shared { tls, state: Mutex::new(state), changed: Condvar::new() });
-        let mut backend = Backend { address, reserved, shared, acceptor: None };
-        backend.start();
-        backend
+        let mut service = Service { address, _reserved: reserved, shared, acceptor: None };
+        service.start();
+        service
     }
 
-    /// Listens again, at the same address, after a [`Backend::stop`].
+    /// Listens again, at the same address, after a [`Service::stop`].
     pub fn start(&mut self) {
         self.shared.state().stopping = false;
         let socket = socket(self.address);
-        // Room for more connections at once than the standard library's listeners have.
+        // The standard library's listeners have room for fewer new connections at once.
         socket.listen(1024).expect("a listening socket on loopback");
         let listener = TcpListener::from(socket);
         let shared = Arc::clone(&self.shared);
         self.acceptor = Some(thread::spawn(move || shared.accept(&listener)));
     }
 
-    /// Cuts every connection and refuses new ones, as when its machine's web server is killed.
+    /// Cuts every connection and refuses new ones, as when somebody kills the web server.
     pub fn stop(&mut self) {
         let Some(acceptor) = self.acceptor.take() else { return };
         {
             let mut state = self.shared.state();
             state.stopping = true;
             for stream in state.streams.values() {
-                let _ = stream.shutdown(Shutdown::Both); // It may be gone already.
+                let _ = stream.shutdown(Shutdown::Both); // The peer may have closed it.
             }
             self.shared.changed.notify_all();
         }
-        // Wakes the acceptor, which then sees that it is to stop.
+        // Wakes the acceptor, which then sees `stopping`.
         let _ = TcpStream::connect(self.address);
         let _ = acceptor.join(); // A panic there has been printed.
     }
@@ -206,48 +230,50 @@ impl Backend {
         self.script(move |_| answer.clone());
     }
 
-    /// From the next request on, gives the answer that `script` has for it.
+    /// From the next request on, gives the answer that `script` returns.
     pub fn script(&self, script: impl Fn(&Request) -> Answer + Send + Sync + 'static) {
         self.shared.state().script = Arc::new(script);
     }
 
-    /// Keeps all answers back until [`Backend::release`].
+    /// Keeps all answers back until [`Service::release`].
     pub fn hold(&self) {
         self.shared.state().held = true;
     }
 
+    /// Sends the answers that [`Service::hold`] kept back, and all later answers at once.
     pub fn release(&self) {
         self.shared.state().held = false;
         self.shared.changed.notify_all();
     }
 
-    /// The URL of a path, which begins with `/`, or of the whole server when it is empty.
+    /// The URL of a path, which begins with `/`. An empty path stands for the whole service.
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.address)
     }
 
+    /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.state().requests.clone()
     }
 
-    /// Path and query of each request.
+    /// Path and query of each request so far.
     pub fn targets(&self) -> Vec<String> {
         self.shared.state().requests.iter().map(|request| request.target.clone()).collect()
     }
 
-    /// How many requests there were.
+    /// How many requests there have been.
     pub fn asked(&self) -> usize {
         self.shared.state().requests.len()
     }
 
-    /// Waits until there have been that many requests, or more.
+    /// Waits until there have been at least `number` requests.
     #[track_caller]
     pub fn wait_until_asked(&self, number: usize) {
         self.wait("requests", number, |state| state.requests.len());
     }
 
-    /// Waits until that many requests, or more, wait for their answers at the same time.
+    /// Waits until at least `number` requests wait for their answers at the same time.
     #[track_caller]
     pub fn wait_until_open(&self, number: usize) {
         self.wait("open requests", number, |state| state.open);
@@ -258,12 +284,12 @@ impl Backend {
         self.shared.state().open
     }
 
-    /// How many connections were made to it.
+    /// How many connections the service has accepted.
     pub fn connections(&self) -> usize {
         self.shared.state().connections
     }
 
-    /// How many bytes of body were taken from it, the system's buffers included.
+    /// How many bytes of body the service has handed to the system, which buffers some of them.
     pub fn body_bytes(&self) -> usize {
         self.shared.state().body_bytes
     }
@@ -271,25 +297,27 @@ impl Backend {
     #[track_caller]
     fn wait(&self, what: &str, number: usize, count: impl Fn(&State) -> usize) {
         let few = |state: &mut State| count(state) < number;
-        let (state, _) = self.shared.changed.wait_timeout_while(self.shared.state(), PATIENCE, few).unwrap();
+        let state = self.shared.state();
+        let (state, _) = self.shared.changed.wait_timeout_while(state, PATIENCE, few).unwrap();
         let found = count(&state);
         drop(state);
-        assert!(found >= number, "{found} {what} in place of {number} in {PATIENCE:?}");
+        assert!(found >= number, "{found} {what} instead of {number} in {PATIENCE:?}");
     }
 }
 
-impl Drop for Backend {
+impl Drop for Service {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-/// What [`Backend::echo`] answers.
+/// The answer of [`Service::echo`]: the request's target as option 224.
 pub fn echo(request: &Request) -> Answer {
     Answer::json(serde_json::json!({"224": request.target}))
 }
 
-/// A socket of this address, which another may have too as long as neither listens.
+/// A TCP socket bound to this address. A second socket may be bound to the same address as long as
+/// neither listens.
 fn socket(address: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a TCP socket");
     socket.set_reuse_address(true).expect("SO_REUSEADDR");
@@ -326,7 +354,8 @@ impl Shared {
 
     fn greet(&self, stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        // What waits in the system's buffers counts as taken: keep them small.
+        // Bytes in the system's buffers count as sent. Small buffers keep the count close to what
+        // the peer has read.
         socket2::SockRef::from(stream).set_send_buffer_size(0x10000)?;
         let Some(tls) = &self.tls else { return self.serve(stream, None) };
         let stream = tls.accept(stream).map_err(|error| io::Error::other(error.to_string()))?;
@@ -356,7 +385,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells whether the connection goes on.
+    /// Does what the answer says. Returns whether the connection stays open.
     fn give(&self, stream: &mut (impl Read + Write), answer: Answer) -> io::Result<bool> {
         match answer {
             Answer::Whole { status, headers, body } => {
@@ -408,14 +437,14 @@ impl Shared {
         }
     }
 
-    /// A delay that ends early when the backend stops.
+    /// Waits for this time. A stop of the service ends the wait early.
     fn pause(&self, delay: Duration) {
         let running = |state: &mut State| !state.stopping;
         drop(self.changed.wait_timeout_while(self.state(), delay, running).unwrap());
     }
 }
 
-/// The head of a response that announces `body` whole, and half of it.
+/// The head of a response that announces the whole `body`, and the first half of `body`.
 fn first_half(body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 Scripted\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), &body[..body.len() / 2]].concat()
@@ -426,15 +455,18 @@ fn wait_for_close(stream: &mut impl Read) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The next request of a connection, `None` at its end. Requests without a body only, as the hook's are.
+/// Reads the next request of a connection; `None` at the end of the connection. A request of the
+/// hook has no body, so a body is not expected.
 fn read_request(stream: &mut impl Read, client: Option<&str>) -> io::Result<Option<Request>> {
     let mut bytes = Vec::new();
     loop {
         let mut headers = [httparse::EMPTY_HEADER; 32];
         let mut request = httparse::Request::new(&mut headers);
-        let status =
-            request.parse(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let status = request
+            .parse(&bytes)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         if status.is_complete() {
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
             let headers = request.headers.iter();
             return Ok(Some(Request {
                 method: request.method.unwrap_or_default().to_string(),
@@ -442,9 +474,7 @@ fn read_request(stream: &mut impl Read, client: Option<&str>) -> io::Result<Opti
                 arrived: Instant::now(),
                 client: client.map(str::to_owned),
                 headers: headers
-                    .map(|header| {
-                        (header.name.to_string(), String::from_utf8_lossy(header.value).into_owned())
-                    })
+                    .map(|header| (header.name.to_string(), text(header.value)))
                     .collect(),
             }));
         }

@@ -1,5 +1,6 @@
-//! Clients that come at a fixed rate, whether the earlier ones have been served or not, as far as a busy machine serves them
-//! at all.
+// SPDX-License-Identifier: MPL-2.0
+//! Load: clients that come at a fixed rate, whether earlier clients have been served or not. On a
+//! busy machine, new clients wait while too many clients wait already.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,48 +10,56 @@ use std::time::{Duration, Instant};
 
 use dhcproto::v4::MessageType;
 
-use super::dhcp::{Client, Reply};
-use super::kea::Kea;
-use super::{PATIENCE, wait_until};
+use crate::dhcp::{Client, Reply};
+use crate::kea::Kea;
+use crate::{PATIENCE, wait_until};
 
-/// When a client that has had no reply asks again.
+/// How long a client waits for a reply before it sends the same query again.
 const RETRANSMISSION: Duration = Duration::from_secs(1);
 
 /// DISCOVER, OFFER, REQUEST and ACK of one client.
 pub struct Exchange {
+    /// When the client sent its first DISCOVER.
     pub begun: Instant,
+    /// The OFFER that the client took.
     pub offer: Reply,
+    /// The ACK.
     pub ack: Reply,
 }
 
-/// What the scope of [`during`] knows of the load.
+/// The load as the scope of [`during`] sees it.
 #[derive(Default)]
 pub struct Load {
-    /// When those exchanges were begun that have got their ACK.
+    /// For each exchange that has its ACK: when the exchange was begun.
     finished: Mutex<Vec<Instant>>,
     stopped: AtomicBool,
 }
 
 impl Load {
-    /// Waits until that many exchanges, begun from now on, have got their ACK.
+    /// Waits until `more` exchanges that begin after this call have their ACK.
     #[track_caller]
     pub fn wait_for_more(&self, more: usize) {
         let now = Instant::now();
-        let finished = || self.finished.lock().unwrap().iter().filter(|begun| **begun > now).count();
+        let finished =
+            || self.finished.lock().unwrap().iter().filter(|begun| **begun > now).count();
         wait_until("exchanges under load", || finished() >= more);
     }
 }
 
-/// Taken by each test that makes load, for its whole time: two of them at once would be more than a small machine serves.
+/// Each test that makes load holds this lock for its whole time: the load of two tests at once
+/// would be too much for a small machine.
 pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    // A test that failed has ended all the same.
+    // A test that failed has released the lock too.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has clients, made from their numbers, begin an exchange each, `rate` of them a second, as long as `scope` runs; but none
-/// while as many as come in a second wait: their retransmissions would leave a busy machine no time to serve anyone.
-/// Every one is served in the end, or it panics: lost packets are sent again, as clients do.
+/// Has `rate` clients a second begin an exchange each, as long as `scope` runs. `client` makes each
+/// client from its number. Returns the exchanges.
+///
+/// No new client comes while `rate` clients wait: their retransmissions would leave a busy machine
+/// no time to serve anyone. A client sends a lost packet again. Panics unless every client is
+/// served in the end.
 pub fn during(
     kea: &Kea,
     rate: u32,
@@ -60,7 +69,7 @@ pub fn during(
     let load = Load::default();
     thread::scope(|threads| {
         let driver = threads.spawn(|| drive(kea, rate, client, &load));
-        // Also when `scope` panics.
+        // Stops the load also when `scope` panics.
         let stop = Stop(&load);
         scope(&load);
         drop(stop);
@@ -113,7 +122,8 @@ fn drive(kea: &Kea, rate: u32, client: impl Fn(u32) -> Client, load: &Load) -> V
                 if running.len() < rate as usize {
                     let client = client(begun);
                     let sent = client.send_discover();
-                    running.insert(client.xid(), Running { client, begun: sent, sent, offer: None });
+                    running
+                        .insert(client.xid(), Running { client, begun: sent, sent, offer: None });
                     begun += 1;
                 }
             }
@@ -129,7 +139,9 @@ fn drive(kea: &Kea, rate: u32, client: impl Fn(u32) -> Client, load: &Load) -> V
 
         let wake = if end.is_none() { next_tick.min(next) } else { next_tick };
         let patience = wake.saturating_duration_since(Instant::now());
-        let Some(reply) = kea.relay().receive(|xid| running.contains_key(&xid), patience) else { continue };
+        let Some(reply) = kea.relay().receive(|xid| running.contains_key(&xid), patience) else {
+            continue;
+        };
         let xid = reply.xid();
         let one = running.get_mut(&xid).expect("the client of a reply that was wanted");
         match (reply.kind(), one.offer.take()) {
@@ -142,11 +154,12 @@ fn drive(kea: &Kea, rate: u32, client: impl Fn(u32) -> Client, load: &Load) -> V
                 finished.push(Exchange { begun: one.begun, offer, ack: reply });
                 running.remove(&xid);
             }
-            // The reply to a query that was sent twice.
+            // A second OFFER: the client had sent its query twice.
             (MessageType::Offer, offer) => one.offer = offer,
-            // A reload has forgotten the offer, and another client got the address: it begins again.
+            // A reload has forgotten the offer, and another client got the address. The client
+            // begins again.
             (MessageType::Nak, _) => one.send_again(),
-            // What it asked for before that: it has begun again.
+            // The ACK of a REQUEST that the client sent before it began again.
             (MessageType::Ack, None) => {}
             (kind, _) => panic!("{kind:?} under load"),
         }

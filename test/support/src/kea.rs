@@ -1,4 +1,5 @@
-//! A real kea-dhcp4 on loopback: described by a [`Setup`], alive as long as its [`Kea`].
+// SPDX-License-Identifier: MPL-2.0
+//! A real kea-dhcp4 on loopback. A [`Setup`] describes the server; a [`Kea`] is the running server.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,30 +19,34 @@ use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::dhcp::{Client, Relay};
-use super::{PATIENCE, library, wait_until_within};
+use crate::dhcp::{Client, Relay};
+use crate::{PATIENCE, library, wait_until_within};
 
 /// The name of the hook's logger.
 pub const HOOK_LOGGER: &str = "kea-dhcp4.remote-opts-hooks";
 
 const CONFIGURATION: &str = "kea-dhcp4.conf";
 
-/// Whether Kea can park a packet before it has chosen a subnet: from 2.5 on.
+/// Whether this machine's Kea can park a packet at the hook point subnet4_select: 2.5 and later
+/// can.
 pub fn parks() -> bool {
     static PARKS: OnceLock<bool> = OnceLock::new();
     *PARKS.get_or_init(|| {
-        let program = super::program("kea-dhcp4", "kea-dhcp4-server").expect("kea-dhcp4");
+        let program = crate::program("kea-dhcp4", "kea-dhcp4-server").expect("kea-dhcp4");
         let output = Command::new(program).arg("-v").output().expect("the output of kea-dhcp4 -v");
         let version = String::from_utf8(output.stdout).expect("ASCII");
-        let mut numbers = version.trim().split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+        let mut numbers =
+            version.trim().split('.').map(|number| number.parse::<u32>().unwrap_or(0));
         (numbers.next(), numbers.next()) >= (Some(2), Some(5))
     })
 }
 
-/// Kea's multi-threading: off, or on with four threads for packets.
+/// Kea's multi-threading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
+    /// Off: the main thread works on all packets.
     One,
+    /// On, with four threads for packets.
     Four,
 }
 
@@ -52,20 +57,31 @@ pub struct Setup {
     libraries: Vec<(PathBuf, Value)>,
     loggers: Vec<Value>,
     environment: Vec<(String, String)>,
-    /// A program that runs Kea, with its arguments.
+    /// A program that runs Kea, with the program's arguments.
     runner: Vec<String>,
+    /// Whether Kea logs nothing below WARN.
     quiet: bool,
+    /// Whether Kea replies to the port that a relay agent sends from.
     relay_ports: bool,
 }
 
 impl Setup {
-    /// One subnet for the relay on loopback, leases in memory, the log at INFO, no hook.
+    /// A server with one subnet for the relay agent on loopback, leases in memory, the log at INFO,
+    /// and no hook.
     pub fn new(threads: Threads) -> Setup {
         let dhcp4 = json!({
-            "interfaces-config": { "interfaces": ["lo"], "dhcp-socket-type": "udp", "re-detect": false },
+            "interfaces-config": {
+                "interfaces": ["lo"],
+                "dhcp-socket-type": "udp",
+                "re-detect": false,
+            },
             "lease-database": { "type": "memfile", "persist": false },
-            "multi-threading": { "enable-multi-threading": threads == Threads::Four, "thread-pool-size": 4 },
-            // For ever: what Kea 3.0 tells on a renewal is the rest of the lease's time.
+            "multi-threading": {
+                "enable-multi-threading": threads == Threads::Four,
+                "thread-pool-size": 4,
+            },
+            // For ever. In a renewal Kea 3.0 sends the rest of a lease's time, so that replies of
+            // one client would differ.
             "valid-lifetime": u32::MAX,
             "subnet4": [{
                 "id": 1,
@@ -87,16 +103,21 @@ impl Setup {
         setup.logger("kea-dhcp4", "INFO")
     }
 
-    /// Adds the hook library, with these parameters. In tests that do not say how much time a lookup has, it has more than
-    /// it takes on a busy machine.
+    /// Adds the hook library with these parameters. Without a `timeout` among them, a lookup has
+    /// ten seconds: more than it takes on a busy machine.
     pub fn hook(self, mut parameters: Value) -> Setup {
-        if cfg!(test) && !parameters["url"].is_null() && parameters["timeout"].is_null() {
+        if !parameters["url"].is_null() && parameters["timeout"].is_null() {
             parameters["timeout"] = json!(10_000);
         }
-        self.library(&library::path(), parameters)
+        self.hook_as_given(parameters)
     }
 
-    /// Adds any hook library, after those added before.
+    /// Adds the hook library with exactly these parameters.
+    pub fn hook_as_given(self, parameters: Value) -> Setup {
+        self.library(library::path(), parameters)
+    }
+
+    /// Adds any hook library, after the libraries that were added before.
     pub fn library(mut self, path: &Path, parameters: Value) -> Setup {
         self.libraries.push((path.to_path_buf(), parameters));
         self
@@ -108,42 +129,44 @@ impl Setup {
         self
     }
 
-    /// Adds a pool of the relay's subnet, for the clients of this class.
+    /// Adds a pool to the relay agent's subnet, for the clients of this class.
     pub fn add_pool(mut self, pool: &str, client_class: &str) -> Setup {
         let pools = self.dhcp4["subnet4"][0]["pools"].as_array_mut().expect("a list of pools");
         pools.insert(0, json!({ "pool": pool, "client-class": client_class }));
         self
     }
 
-    /// Adds subnets, after the relay's.
+    /// Adds subnets, after the relay agent's subnet.
     pub fn add_subnets(mut self, subnets: Vec<Value>) -> Setup {
         self.dhcp4["subnet4"].as_array_mut().expect("a list of subnets").extend(subnets);
         self
     }
 
-    /// Has Kea send this option to each client, whether it asks for it or not.
+    /// Has Kea send this option to every client, also to a client that does not ask for the option.
     pub fn option(self, name: &str, data: &str) -> Setup {
         self.set("option-data", json!([{ "name": name, "data": data, "always-send": true }]))
     }
 
-    /// Logs all that the logger of this name has to say.
+    /// Has the logger of this name log everything.
     pub fn debug(self, logger: &str) -> Setup {
         self.logger(logger, "DEBUG")
     }
 
-    /// Logs what is WARN and above alone.
+    /// Has Kea log nothing below WARN.
     pub fn quiet(mut self) -> Setup {
         self.quiet = true;
         self.logger("kea-dhcp4", "WARN")
     }
 
-    /// Has another program run Kea.
+    /// Has another program run Kea. `runner` is the program and its arguments, to which Kea's
+    /// command line is appended.
     pub fn under(mut self, runner: &[&str]) -> Setup {
         self.runner = runner.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
-    /// Has Kea reply to the port of the relay agent that asks for it (RFC 8357), and no longer to that of [`Kea::client`].
+    /// Has Kea reply to the port that a relay agent sends from, if the relay agent asks for it
+    /// (RFC 8357). The clients of [`Kea::client`] then get no reply.
     pub fn relay_ports(mut self) -> Setup {
         self.relay_ports = true;
         self
@@ -155,10 +178,12 @@ impl Setup {
         self
     }
 
+    /// Starts the server. Panics when Kea does not start.
     pub fn start(&self) -> Kea {
         self.try_start().unwrap_or_else(|error| panic!("{error:#}"))
     }
 
+    /// Starts the server. The error is the log of a Kea that does not start.
     pub fn try_start(&self) -> Result<Kea> {
         match self.launch()? {
             Launch::Started(kea) => Ok(kea),
@@ -168,11 +193,13 @@ impl Setup {
         }
     }
 
-    /// For a configuration that Kea is to refuse: how it ended.
+    /// Starts a server whose configuration Kea must refuse. Returns how the server ended.
     pub fn refused(&self) -> End {
         match self.launch().unwrap_or_else(|error| panic!("{error:#}")) {
             Launch::Refused(end) => end,
-            Launch::Started(_) => panic!("kea-dhcp4 started with a configuration that it was to refuse"),
+            Launch::Started(_) => {
+                panic!("kea-dhcp4 started with a configuration that it should refuse")
+            }
         }
     }
 
@@ -191,12 +218,14 @@ impl Setup {
         for _ in 0..20 {
             let kea = self.spawn()?;
             if self.quiet {
-                // It does not say when it is ready, but takes no command before.
-                wait_until_within(2 * PATIENCE, || kea.command("version-get").is_ok() || kea.log.has_ended());
+                // A quiet Kea does not log that it is ready, but it takes no command before.
+                wait_until_within(2 * PATIENCE, || {
+                    kea.command("version-get").is_ok() || kea.log.has_ended()
+                });
             }
             let outcome = kea.log.wait(|lines, ended| {
                 let said = |id| lines.iter().any(|line| line.contains(id));
-                // Another process took the port between our look and Kea's.
+                // Another process took the port between our look at it and Kea's.
                 if said("DHCPSRV_OPEN_SOCKET_FAIL") {
                     Some(Outcome::PortTaken)
                 } else if said(" DHCP4_STARTED ") || (self.quiet && !ended) {
@@ -216,19 +245,19 @@ impl Setup {
     }
 
     fn spawn(&self) -> Result<Kea> {
-        let program = super::program("kea-dhcp4", "kea-dhcp4-server")?;
+        let program = crate::program("kea-dhcp4", "kea-dhcp4-server")?;
         let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let relay = Relay::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
 
         let folder = tempfile::Builder::new().prefix("kea-").tempdir()?;
-        // What Kea 3.0 wants of a folder for control sockets.
+        // Kea 3.0 accepts only this mode for the folder of a control socket.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o750))?;
         let socket = folder.path().join("control");
         let configuration = folder.path().join(CONFIGURATION);
         fs::write(&configuration, self.configuration(folder.path(), &socket)?)?;
 
-        // setpriv: should this process die without cleaning up, the kernel ends Kea. It does so when the thread
-        // that started Kea ends, too: that thread has to outlive the `Kea`.
+        // setpriv: the kernel ends Kea when this process dies without cleaning up. The kernel does
+        // the same when the thread ends that started Kea, so this thread has to outlive the `Kea`.
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
@@ -240,7 +269,8 @@ impl Setup {
         if !self.relay_ports {
             command.args(["-P", &relay.port().to_string()]);
         }
-        for variable in ["KEA_PIDFILE_DIR", "KEA_CONTROL_SOCKET_DIR", "KEA_DHCP_DATA_DIR", "KEA_LOG_FILE_DIR"]
+        for variable in
+            ["KEA_PIDFILE_DIR", "KEA_CONTROL_SOCKET_DIR", "KEA_DHCP_DATA_DIR", "KEA_LOG_FILE_DIR"]
         {
             command.env(variable, folder.path());
         }
@@ -256,7 +286,7 @@ impl Setup {
     }
 
     fn configuration(&self, folder: &Path, socket: &Path) -> Result<String> {
-        // From 2.6.3 on, Kea takes hook libraries from one folder alone.
+        // Kea 2.6.3 and later take hook libraries from one folder alone.
         let hooks = hooks(folder);
         fs::create_dir(&hooks)?;
         let mut libraries = Vec::new();
@@ -268,7 +298,10 @@ impl Setup {
         let mut dhcp4 = self.dhcp4.clone();
         dhcp4.insert("hooks-libraries".into(), Value::Array(libraries));
         dhcp4.insert("loggers".into(), Value::Array(self.loggers.clone()));
-        dhcp4.insert("control-socket".into(), json!({ "socket-type": "unix", "socket-name": socket }));
+        dhcp4.insert(
+            "control-socket".into(),
+            json!({ "socket-type": "unix", "socket-name": socket }),
+        );
         Ok(json!({ "Dhcp4": dhcp4 }).to_string())
     }
 }
@@ -288,29 +321,30 @@ fn hooks(folder: &Path) -> PathBuf {
     folder.join("hooks")
 }
 
-/// A running server. Dropped, it is stopped and its files are removed; a test that fails prints its log.
+/// A running server. When it is dropped, it is stopped and its files are removed. A test that fails
+/// prints its log.
 pub struct Kea {
-    /// `None` once it has been waited for.
+    /// The process; `None` once its end has been waited for.
     child: Option<Child>,
     relay: Arc<Relay>,
     log: Log,
     socket: PathBuf,
-    /// Holds the configuration and the sockets.
+    /// Holds the configuration, the control socket and the links to hook libraries.
     folder: TempDir,
 }
 
 impl Kea {
-    pub(super) fn relay(&self) -> &Relay {
+    pub(crate) fn relay(&self) -> &Relay {
         &self.relay
     }
 
-    /// A new client behind the relay.
+    /// A new client behind the relay agent.
     pub fn client(&self) -> Client {
         Client::new(Arc::clone(&self.relay))
     }
 
-    /// Gives the relay's place to another program: where Kea listens, and where it sends its replies to.
-    /// No [`Kea::client`] gets a reply from here on.
+    /// Gives the relay agent's place to another program. Returns where Kea listens, and where Kea
+    /// sends its replies. From then on no [`Kea::client`] gets a reply.
     pub fn hand_over_relay(&mut self) -> (SocketAddr, SocketAddr) {
         let addresses = self.relay.addresses();
         self.relay = Arc::new(Relay::bind(addresses.0));
@@ -322,6 +356,7 @@ impl Kea {
         self.relay.addresses().0
     }
 
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().map(Child::id).expect("a running Kea")
     }
@@ -331,12 +366,12 @@ impl Kea {
         self.log.shared.0.lock().unwrap().lines.clone()
     }
 
-    /// How many lines of the log so far have this message.
+    /// How many lines of the log so far contain this text.
     pub fn count(&self, message: &str) -> usize {
         self.log().iter().filter(|line| line.contains(message)).count()
     }
 
-    /// Waits for a line of the log that has all of these parts.
+    /// Waits for a line of the log that contains all of these parts, and returns the line.
     #[track_caller]
     pub fn logged(&self, parts: &[&str]) -> String {
         let wanted = |line: &&String| parts.iter().all(|part| line.contains(part));
@@ -344,64 +379,66 @@ impl Kea {
         line.unwrap_or_else(|| panic!("Kea did not log {parts:?} in {PATIENCE:?}"))
     }
 
-    /// Gives a command to the control socket and returns its answer.
+    /// Sends a command to the control socket, and returns what Kea says.
     pub fn command(&self, name: &str) -> Result<Value> {
         self.command_with(name, json!({}))
     }
 
-    /// As [`Kea::command`], with the command's arguments.
+    /// As [`Kea::command`], with arguments.
     pub fn command_with(&self, name: &str, arguments: Value) -> Result<Value> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(json!({ "command": name, "arguments": arguments }).to_string().as_bytes())?;
+        stream
+            .write_all(json!({ "command": name, "arguments": arguments }).to_string().as_bytes())?;
         stream.shutdown(Shutdown::Write)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(serde_json::from_str(&answer)?)
     }
 
-    /// The `config-reload` command, which has to succeed.
+    /// Has Kea load its configuration again (command `config-reload`), which must succeed.
     pub fn reload(&self) -> Result<()> {
         let answer = self.command("config-reload")?;
         ensure!(answer["result"] == 0, "config-reload: {answer}");
         Ok(())
     }
 
-    /// The configuration that it was started with.
+    /// The configuration with which Kea was started.
     pub fn configuration(&self) -> Value {
-        let text =
-            fs::read_to_string(self.folder.path().join(CONFIGURATION)).expect("the configuration file");
+        let text = fs::read_to_string(self.folder.path().join(CONFIGURATION))
+            .expect("the configuration file");
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// The `config-set` command, which has to succeed.
+    /// Gives Kea a new configuration (command `config-set`), which must succeed.
     pub fn set_configuration(&self, configuration: Value) -> Result<()> {
         let answer = self.command_with("config-set", configuration)?;
         ensure!(answer["result"] == 0, "config-set: {answer}");
         Ok(())
     }
 
-    /// The present value of a statistic, `None` where Kea has none of this name.
+    /// The present value of a statistic; `None` when Kea has no statistic of this name.
     pub fn statistic(&self, name: &str) -> Option<i64> {
         let answer = self.command_with("statistic-get", json!({ "name": name }));
         answer.expect("an answer to statistic-get")["arguments"][name][0][0].as_i64()
     }
 
-    /// Asks it to end (SIGTERM) and does not wait.
+    /// Asks Kea to end (SIGTERM), without waiting for the end.
     pub fn terminate(&self) {
         self.signal(Signal::SIGTERM);
     }
 
-    /// Asks it to end and waits until it has.
+    /// Asks Kea to end, and waits for the end.
     pub fn stop(self) -> End {
         self.terminate();
         self.wait()
     }
 
-    /// Waits until it has ended, of itself or as it was asked before.
+    /// Waits for the end of Kea, which [`Kea::terminate`] may have asked for.
     pub fn wait(mut self) -> End {
-        let status =
-            self.wait_at_most(PATIENCE).unwrap_or_else(|| panic!("kea-dhcp4 did not end in {PATIENCE:?}"));
+        let status = self
+            .wait_at_most(PATIENCE)
+            .unwrap_or_else(|| panic!("kea-dhcp4 did not end in {PATIENCE:?}"));
         self.log.wait(|_, ended| ended.then_some(()));
         let log = self.log();
         let without_text = log.iter().find(|line| line.contains("@@Missing"));
@@ -425,7 +462,7 @@ impl Kea {
     }
 
     fn signal(&self, signal: Signal) {
-        // It may have ended by itself; it has not been waited for, so the number is still its own.
+        // Kea may have ended. Nobody has waited for its end yet, so no other process has its id.
         let pid = i32::try_from(self.pid()).expect("a process id");
         let _ = kill(Pid::from_raw(pid), signal);
     }
@@ -441,32 +478,49 @@ impl Drop for Kea {
             }
         }
         if thread::panicking() {
-            eprintln!("The log of kea-dhcp4 in {}:\n{}", self.folder.path().display(), self.log().join("\n"));
+            eprintln!(
+                "The log of kea-dhcp4 in {}:\n{}",
+                self.folder.path().display(),
+                self.log().join("\n")
+            );
         }
     }
 }
 
-/// How a server ended, and all that it logged.
+/// How a server ended.
 pub struct End {
+    /// The exit status.
     pub status: ExitStatus,
+    /// Everything that the server logged.
     pub log: Vec<String>,
 }
 
 impl End {
-    /// The hook's lines of WARN and above.
+    /// The lines of WARN and above that the hook logged.
     pub fn complaints(&self) -> Vec<&str> {
         let hook = format!("[{HOOK_LOGGER}]");
-        let mut lines =
-            self.log.iter().map(String::as_str).filter(|line| line.contains(&hook)).collect::<Vec<_>>();
-        lines.retain(|line| ["WARN", "ERROR", "FATAL"].iter().any(|severity| line.starts_with(severity)));
+        let mut lines = self
+            .log
+            .iter()
+            .map(String::as_str)
+            .filter(|line| line.contains(&hook))
+            .collect::<Vec<_>>();
+        lines.retain(|line| {
+            ["WARN", "ERROR", "FATAL"].iter().any(|severity| line.starts_with(severity))
+        });
         lines
     }
 
-    /// Panics unless the server ended as asked, with no complaint of the hook's in all its life.
+    /// Panics unless the server ended with status 0, and the hook never complained.
     #[track_caller]
     pub fn assert_clean(&self) {
         let log = self.log.join("\n");
-        assert!(self.status.success(), "{} (signal {:?}):\n{log}", self.status, self.status.signal());
+        assert!(
+            self.status.success(),
+            "{} (signal {:?}):\n{log}",
+            self.status,
+            self.status.signal()
+        );
         assert!(self.complaints().is_empty(), "the hook complained:\n{log}");
     }
 }
@@ -480,7 +534,7 @@ struct Log {
 #[derive(Default)]
 struct Lines {
     lines: Vec<String>,
-    /// How many streams may still bring more.
+    /// How many streams may still bring lines.
     open: usize,
 }
 
@@ -499,12 +553,13 @@ impl Log {
         });
     }
 
-    /// Whether nothing more can come.
+    /// Whether no more lines can come.
     fn has_ended(&self) -> bool {
         self.shared.0.lock().unwrap().open == 0
     }
 
-    /// Waits until `look`, given the lines so far and whether these are all, finds what it is for.
+    /// Waits until `look` finds what it looks for. `look` gets the lines so far, and whether no
+    /// more lines can come.
     fn wait<T>(&self, mut look: impl FnMut(&[String], bool) -> Option<T>) -> Option<T> {
         let end = Instant::now() + PATIENCE;
         let mut lines = self.shared.0.lock().unwrap();

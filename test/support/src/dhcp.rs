@@ -1,4 +1,6 @@
-//! DHCP clients behind a relay: queries with raw option bytes, replies read back from the wire.
+// SPDX-License-Identifier: MPL-2.0
+//! DHCP clients behind a relay agent. A query carries raw option bytes; a reply is read back from
+//! the wire.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
@@ -10,16 +12,17 @@ use std::time::{Duration, Instant};
 use dhcproto::v4::{self, DhcpOption, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 
-use super::PATIENCE;
+use crate::PATIENCE;
 
-/// Where a message's options begin: behind the fixed fields and the magic cookie (RFC 2131, sections 2 and 3).
+/// Where a message's options begin: behind the fixed fields and the magic cookie (RFC 2131,
+/// sections 2 and 3).
 const OPTIONS: usize = 240;
 
-/// Where its transaction id is.
+/// Where the transaction id of a message is.
 const XID: Range<usize> = 4..8;
 
-/// The relay: its socket is the one that the server sends every reply to. A thread reads it all the time, so that
-/// each reply has the time of its arrival and none is lost.
+/// The relay agent: the server sends every reply to its socket. A thread reads the socket all the
+/// time, so that no reply is lost and each reply has the time of its arrival.
 pub struct Relay {
     socket: Arc<UdpSocket>,
     server: SocketAddr,
@@ -34,9 +37,11 @@ struct Replies {
 }
 
 impl Relay {
+    /// A relay agent on a free port, for the clients of this server.
     pub fn bind(server: SocketAddr) -> Relay {
-        let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP socket on loopback"));
-        // Room for the replies to hundreds of clients at once.
+        let socket =
+            Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP socket on loopback"));
+        // Thousands of clients may get their replies at once.
         socket2::SockRef::from(&*socket).set_recv_buffer_size(0x400000).expect("a receive buffer");
         let replies = Arc::new(Replies::default());
         let reader = Some(thread::spawn({
@@ -46,12 +51,12 @@ impl Relay {
         Relay { socket, server, replies, reader }
     }
 
-    /// What Kea is to be told by `-P`.
+    /// The port of the relay agent: the value of Kea's `-P`.
     pub fn port(&self) -> u16 {
         self.socket.local_addr().expect("a bound socket").port()
     }
 
-    /// The server's address and its own.
+    /// The server's address, and the relay agent's own address.
     pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
         (self.server, SocketAddr::from((Ipv4Addr::LOCALHOST, self.port())))
     }
@@ -60,8 +65,13 @@ impl Relay {
         self.socket.send_to(query, self.server).expect("a datagram sent on loopback");
     }
 
-    /// The next reply to one of the transactions that `wanted` tells; the others are kept.
-    pub(super) fn receive(&self, wanted: impl Fn(u32) -> bool, patience: Duration) -> Option<Reply> {
+    /// The next reply whose transaction `wanted` accepts; `None` when `patience` is over. Replies
+    /// to other transactions stay for later calls.
+    pub(crate) fn receive(
+        &self,
+        wanted: impl Fn(u32) -> bool,
+        patience: Duration,
+    ) -> Option<Reply> {
         let end = Instant::now() + patience;
         let mut unclaimed = self.replies.unclaimed.lock().unwrap();
         loop {
@@ -77,7 +87,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         let Some(reader) = self.reader.take() else { return };
-        // Empty: the sign to end. It is lost where the socket is full.
+        // An empty datagram tells the reader to end. A full socket loses it.
         while !reader.is_finished() {
             let (_, own) = self.addresses();
             let _ = self.socket.send_to(&[], own);
@@ -102,7 +112,8 @@ impl Replies {
     }
 }
 
-/// One client: a hardware address, the id of its present transaction, and the options in each of its queries.
+/// One client: a hardware address, the id of the present transaction, and the options that each
+/// query carries.
 pub struct Client {
     relay: Arc<Relay>,
     number: u32,
@@ -111,7 +122,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that is nobody else's.
+    /// A client with a hardware address that no other client has.
     pub fn new(relay: Arc<Relay>) -> Client {
         static CLIENTS: AtomicU32 = AtomicU32::new(1);
         let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
@@ -123,7 +134,7 @@ impl Client {
         Client { number: self.number, ..Client::new(Arc::clone(&self.relay)) }
     }
 
-    /// The same client, its queries carrying one more option.
+    /// The same client, whose queries carry one more option.
     pub fn with(mut self, code: u8, value: impl AsRef<[u8]>) -> Client {
         self.options.push((code, value.as_ref().to_vec()));
         self
@@ -134,7 +145,7 @@ impl Client {
         self.chaddr().map(|byte| format!("{byte:02x}")).join(":")
     }
 
-    /// The id of its present transaction.
+    /// The id of the present transaction.
     pub fn xid(&self) -> u32 {
         self.xid.load(Ordering::SeqCst)
     }
@@ -144,44 +155,47 @@ impl Client {
         format!("tid={:#x}", self.xid())
     }
 
-    /// Begins an exchange, in a transaction of its own.
+    /// Begins an exchange in a new transaction, and waits for the reply.
     pub fn discover(&self) -> Reply {
         self.send_discover();
         self.reply("DISCOVER")
     }
 
-    /// For a server that may lose the query, as while it reloads.
+    /// As [`Client::discover`], for a server that may lose the query, as during a reload: `None`
+    /// when there is no reply within `patience`.
     pub fn discover_within(&self, patience: Duration) -> Option<Reply> {
         self.send_discover();
         self.reply_within(patience)
     }
 
-    /// Does not wait for the reply: see [`Client::reply`]. Returns the time of sending.
+    /// Sends a DISCOVER in a new transaction. [`Client::reply`] waits for the reply. Returns the
+    /// time of sending.
     pub fn send_discover(&self) -> Instant {
         self.new_transaction();
         self.send_discover_again()
     }
 
-    /// The same DISCOVER once more, as from a client that has had no reply.
+    /// Sends the same DISCOVER once more, as a client does that has had no reply, and waits for the
+    /// reply.
     pub fn discover_again(&self) -> Reply {
         self.send_discover_again();
         self.reply("DISCOVER")
     }
 
-    /// As [`Client::discover_again`], and does not wait for the reply.
+    /// As [`Client::discover_again`], without waiting for the reply. Returns the time of sending.
     pub fn send_discover_again(&self) -> Instant {
         let sent = Instant::now();
         self.send(MessageType::Discover, Ipv4Addr::UNSPECIFIED, &[]);
         sent
     }
 
-    /// SELECTING: asks for what `offer` offers.
+    /// Asks for the address that `offer` offers (state SELECTING), and waits for the reply.
     pub fn request(&self, offer: &Reply) -> Reply {
         self.send_request(offer);
         self.reply("REQUEST")
     }
 
-    /// As [`Client::request`], and does not wait for the reply.
+    /// As [`Client::request`], without waiting for the reply.
     pub fn send_request(&self, offer: &Reply) {
         let server = offer.option(54).expect("a server identifier in the OFFER");
         self.send(
@@ -191,14 +205,15 @@ impl Client {
         );
     }
 
-    /// INIT-REBOOT: asks for an address that it claims to have had.
+    /// Asks for an address that the client claims to have had (state INIT-REBOOT), and waits for
+    /// the reply.
     pub fn request_address(&self, address: Ipv4Addr) -> Reply {
         self.new_transaction();
         self.send(MessageType::Request, Ipv4Addr::UNSPECIFIED, &[(50, address.octets().to_vec())]);
         self.reply("REQUEST")
     }
 
-    /// DISCOVER, OFFER, REQUEST, ACK: both replies.
+    /// DISCOVER, OFFER, REQUEST, ACK. Returns the OFFER and the ACK.
     pub fn exchange(&self) -> [Reply; 2] {
         let offer = self.discover();
         assert_eq!(offer.kind(), MessageType::Offer);
@@ -207,26 +222,28 @@ impl Client {
         [offer, ack]
     }
 
-    /// Asks for options alone; its address is that of loopback, where the reply goes.
+    /// Asks for options alone (INFORM). The client claims an address of loopback, to which the
+    /// server sends the reply.
     pub fn inform(&self) -> Reply {
         self.new_transaction();
         self.send(MessageType::Inform, Ipv4Addr::LOCALHOST, &[]);
         self.reply("INFORM")
     }
 
-    /// RENEWING: asks the server itself for its lease, with no relay between them and so no option 82.
+    /// Renews the lease (state RENEWING): asks the server itself, so that no relay agent adds
+    /// option 82.
     pub fn renew_without_relay(&self, ack: &Reply) -> Reply {
         self.send_from(Ipv4Addr::UNSPECIFIED, MessageType::Request, ack.address(), &[]);
         self.reply("REQUEST")
     }
 
-    /// Gives its lease back. No reply.
+    /// Gives the lease back. There is no reply.
     pub fn release(&self, ack: &Reply) {
         let server = ack.option(54).expect("a server identifier in the ACK");
         self.send(MessageType::Release, ack.address(), &[(54, server)]);
     }
 
-    /// Says that its address is in use. No reply.
+    /// Says that somebody else uses the address. There is no reply.
     pub fn decline(&self, ack: &Reply) {
         let server = ack.option(54).expect("a server identifier in the ACK");
         self.send(
@@ -236,7 +253,7 @@ impl Client {
         );
     }
 
-    /// Waits for the reply to what was sent, which `query` names.
+    /// Waits for the reply to the last query. `query` names the query in the panic message.
     pub fn reply(&self, query: &str) -> Reply {
         self.reply_within(PATIENCE).unwrap_or_else(|| panic!("no reply to {query} in {PATIENCE:?}"))
     }
@@ -245,7 +262,7 @@ impl Client {
         self.relay.receive(|xid| xid == self.xid(), patience)
     }
 
-    /// Whether a reply is there that nobody has read.
+    /// Whether there is a reply that nobody has read.
     pub fn has_reply(&self) -> bool {
         self.relay.replies.unclaimed.lock().unwrap().iter().any(|reply| reply.xid() == self.xid())
     }
@@ -263,19 +280,30 @@ impl Client {
         self.send_from(Ipv4Addr::LOCALHOST, kind, ciaddr, more);
     }
 
-    /// Sends by way of the relay of this address, if it is one: without, nobody adds option 82.
-    fn send_from(&self, giaddr: Ipv4Addr, kind: MessageType, ciaddr: Ipv4Addr, more: &[(u8, Vec<u8>)]) {
+    /// Sends a query through the relay agent of this address. Without an address (0.0.0.0) there is
+    /// no relay agent, and nobody adds option 82.
+    fn send_from(
+        &self,
+        giaddr: Ipv4Addr,
+        kind: MessageType,
+        ciaddr: Ipv4Addr,
+        more: &[(u8, Vec<u8>)],
+    ) {
         let unset = Ipv4Addr::UNSPECIFIED;
-        let mut query = v4::Message::new_with_id(self.xid(), ciaddr, unset, unset, giaddr, &self.chaddr());
+        let mut query =
+            v4::Message::new_with_id(self.xid(), ciaddr, unset, unset, giaddr, &self.chaddr());
         query.set_hops(u8::from(!giaddr.is_unspecified()));
         query.opts_mut().insert(DhcpOption::MessageType(kind));
         let mut wire = Vec::new();
         query.encode(&mut Encoder::new(&mut wire)).expect("a query that can be encoded");
-        // The rest by hand: dhcproto would sort the sub-options of option 82.
+        // Options are written by hand: dhcproto would sort the sub-options of option 82.
         assert_eq!(wire.pop(), Some(OptionCode::End.into()));
         let relayed = |code| code != 82 || !giaddr.is_unspecified();
         for (code, value) in self.options.iter().chain(more).filter(|(code, _)| relayed(*code)) {
-            wire.extend([*code, u8::try_from(value.len()).expect("an option of at most 255 bytes")]);
+            wire.extend([
+                *code,
+                u8::try_from(value.len()).expect("an option of at most 255 bytes"),
+            ]);
             wire.extend(value);
         }
         wire.push(OptionCode::End.into());
@@ -292,10 +320,11 @@ fn new_xid() -> u32 {
 #[derive(Clone)]
 pub struct Reply {
     wire: Vec<u8>,
+    /// When the relay agent received the reply.
     pub arrived: Instant,
 }
 
-/// All but the transaction and the time of arrival.
+/// Compares everything but the transaction id and the time of arrival.
 impl PartialEq for Reply {
     fn eq(&self, other: &Reply) -> bool {
         let all = |reply: &Reply| [&reply.wire[..XID.start], &reply.wire[XID.end..]].concat();
@@ -304,16 +333,17 @@ impl PartialEq for Reply {
 }
 
 impl Reply {
+    /// The message type.
     pub fn kind(&self) -> MessageType {
         MessageType::from(self.option(53).expect("a message type")[0])
     }
 
-    /// The address offered or leased.
+    /// The address that is offered or leased (yiaddr).
     pub fn address(&self) -> Ipv4Addr {
         self.message().yiaddr()
     }
 
-    /// The bytes of the whole message.
+    /// How many bytes the whole message has.
     pub fn length(&self) -> usize {
         self.wire.len()
     }
@@ -333,8 +363,8 @@ impl Reply {
         self.wire[108..236].split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
-    /// The value of an option, whole where RFC 3396 had it split. Panics when the option is there twice: no test
-    /// wants that.
+    /// The value of an option; the parts of a split option (RFC 3396) are joined. Panics when the
+    /// option is there twice: no test expects such a reply.
     pub fn option(&self, code: u8) -> Option<Vec<u8>> {
         let mut values = self.options().into_iter().filter(|(other, _)| *other == code);
         let value = values.next().map(|(_, value)| value);
@@ -342,14 +372,14 @@ impl Reply {
         value
     }
 
-    /// Option 224, which the backends of these tests set, as text.
+    /// Option 224 as text. Most services of the tests set it.
     pub fn chain(&self) -> Option<String> {
         self.option(224).map(|value| String::from_utf8(value).expect("text in option 224"))
     }
 
-    /// All options in their order; neighbours of one code are one option (RFC 3396).
+    /// All options in their order. Neighbours of the same code are one split option (RFC 3396).
     pub fn options(&self) -> Vec<(u8, Vec<u8>)> {
-        // Read one by one: dhcproto's map of options keeps but one of each code.
+        // Read one by one: dhcproto's map of options keeps only one option of each code.
         let mut options: Vec<(u8, Vec<u8>)> = Vec::new();
         let mut rest = Decoder::new(&self.wire[OPTIONS..]);
         while let Ok(code) = rest.read_u8() {
@@ -360,8 +390,9 @@ impl Reply {
             }
             let length = rest.read_u8().expect("an option's length");
             let value = rest.read_slice(length.into());
-            let value = value
-                .unwrap_or_else(|_| panic!("an option cut short: {}", self.wire[OPTIONS..].escape_ascii()));
+            let value = value.unwrap_or_else(|_| {
+                panic!("an option cut short: {}", self.wire[OPTIONS..].escape_ascii())
+            });
             match options.last_mut() {
                 Some((last, whole)) if *last == code => whole.extend(value),
                 _ => options.push((code, value.to_vec())),
@@ -370,7 +401,7 @@ impl Reply {
         options
     }
 
-    pub(super) fn xid(&self) -> u32 {
+    pub(crate) fn xid(&self) -> u32 {
         u32::from_be_bytes(self.wire[XID].try_into().expect("four bytes"))
     }
 
@@ -383,6 +414,8 @@ impl std::fmt::Debug for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let message = self.message();
         write!(f, "yiaddr={} siaddr={} options:", message.yiaddr(), message.siaddr())?;
-        self.options().iter().try_for_each(|(code, value)| write!(f, " {code}=\"{}\"", value.escape_ascii()))
+        self.options()
+            .iter()
+            .try_for_each(|(code, value)| write!(f, " {code}=\"{}\"", value.escape_ascii()))
     }
 }

@@ -1,6 +1,8 @@
-// A hook library that stands before ours in hooks-libraries and gets in its way, for the tests. Its
-// parameters map a hook point, "subnet4_select" or "pkt4_send", to what it does there:
-//   "skip", "drop"  sets that status
+// SPDX-License-Identifier: MPL-2.0
+// A hook library for the tests. It stands before the hook in hooks-libraries and gets in the hook's
+// way. Its parameters map a hook point ("pkt4_receive", "subnet4_select" or "pkt4_send") to what
+// the library does there:
+//   "skip", "drop"  sets this status
 //   "spoil"         replaces the argument "query4" by one of another type
 //   "unreadable"    adds a client identifier to the query that throws when it is read
 #include <dhcp/pkt4.h>
@@ -14,11 +16,14 @@ namespace {
 std::map<std::string, std::string> deeds;
 
 struct Unreadable : isc::dhcp::Option {
-    Unreadable() : Option(V4, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER, isc::dhcp::OptionBuffer{0, 1, 2, 3}) {}
+    Unreadable()
+        : Option(V4, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER, isc::dhcp::OptionBuffer{0, 1, 2, 3}) {}
 
     isc::dhcp::OptionPtr clone() const override { return cloneInternal<Unreadable>(); }
 
-    void pack(isc::util::OutputBuffer&, bool) const override { isc_throw(isc::Unexpected, "unreadable"); }
+    void pack(isc::util::OutputBuffer&, bool) const override {
+        isc_throw(isc::Unexpected, "unreadable");
+    }
 };
 
 void act(const std::string& point, isc::hooks::CalloutHandle& handle) {
@@ -28,7 +33,7 @@ void act(const std::string& point, isc::hooks::CalloutHandle& handle) {
     } else if (deed == "skip") {
         handle.setStatus(isc::hooks::CalloutHandle::NEXT_STEP_SKIP);
         if (point == "pkt4_send") {
-            // The step that Kea skips is to pack the response: whoever skips it has packed it.
+            // Kea skips packing the response: a library that sets this status has packed it.
             isc::dhcp::Pkt4Ptr response;
             handle.getArgument("response4", response);
             response->pack();
@@ -49,7 +54,7 @@ int version() { return KEA_HOOKS_VERSION; }
 int multi_threading_compatible() { return 1; }
 
 int load(isc::hooks::LibraryHandle& handle) {
-    for (const char* point : {"subnet4_select", "pkt4_send"}) {
+    for (const char* point : {"pkt4_receive", "subnet4_select", "pkt4_send"}) {
         const isc::data::ConstElementPtr deed = handle.getParameter(point);
         deeds[point] = deed ? deed->stringValue() : "";
     }
@@ -57,6 +62,11 @@ int load(isc::hooks::LibraryHandle& handle) {
 }
 
 int unload() { return 0; }
+
+int pkt4_receive(isc::hooks::CalloutHandle& handle) {
+    act("pkt4_receive", handle);
+    return 0;
+}
 
 int subnet4_select(isc::hooks::CalloutHandle& handle) {
     act("subnet4_select", handle);

@@ -1,16 +1,13 @@
-//! `make bench`: what the hook costs Kea. Every figure stands beside the same Kea without a hook, measured in the same run,
-//! the two taken in turn. A real kea-dhcp4, perfdhcp as the load, and a backend with a delay, all on this machine and on
-//! loopback.
+// SPDX-License-Identifier: MPL-2.0
+//! `make bench`: what the hook costs Kea. Every figure stands beside a figure of the same Kea
+//! without a hook; both are measured in the same run, in turn. A real kea-dhcp4, perfdhcp as the
+//! load and an HTTP service with a delay run on this machine, on loopback.
 //!
-//!     bench run --json FILE        measures, shows tables, and keeps everything in FILE
-//!     bench report FILE...         puts tables and plots of such files into README.md and docs/benchmark
-#![deny(unsafe_code)]
+//!     bench run --json FILE        measures, shows tables, and writes everything to FILE
+//!     bench report FILE...         writes tables and plots of such files to the documents
 
-mod backend;
 mod load;
-mod results;
-#[path = "../support/mod.rs"]
-mod support;
+mod service;
 
 use std::fs;
 use std::io::{IsTerminal, Write as _};
@@ -25,11 +22,13 @@ use clap::{Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use backend::Backend;
 use load::{Load, Outcome, search, times};
-use results::{Case, Cost, Latency, Machine, Memory, Rates, Replies, Results};
-use support::kea::{self, Kea, Setup, Threads};
-use support::wait_until_within;
+use remote_opts_bench::results::{
+    self, Case, Cost, Latency, Machine, Memory, Rates, Replies, Results,
+};
+use remote_opts_test_support::kea::{self, Kea, Setup, Threads};
+use remote_opts_test_support::{program, project, wait_until_within};
+use service::Service;
 
 #[derive(Parser)]
 #[command(about = "Measures what the hook costs Kea")]
@@ -42,7 +41,7 @@ struct Arguments {
 enum Action {
     /// Measures with the Kea of this machine
     Run {
-        /// The ratios alone, one round of them
+        /// Only the ratios, in one round
         #[arg(long)]
         quick: bool,
         /// How often everything is measured
@@ -51,17 +50,17 @@ enum Action {
         /// How long each rate is tried, in seconds
         #[arg(long)]
         seconds: Option<f64>,
-        /// Only the cases whose name has this in it
+        /// Only the cases whose name contains this
         #[arg(long)]
         only: Option<String>,
-        /// File for everything that was found
+        /// File for the results
         #[arg(long)]
         json: Option<PathBuf>,
-        /// What is measured
+        /// The commit that is measured
         #[arg(long, default_value = "unknown commit")]
         commit: String,
     },
-    /// Puts one load on Kea, for a profiler to look at
+    /// Puts a load on Kea, for a profiler
     Load {
         /// The first case whose name has this in it; "alone": no hook
         case: String,
@@ -76,14 +75,14 @@ enum Action {
         /// The first case whose name has this in it; "alone": no hook
         case: String,
     },
-    /// Measures the memory alone, again, for what a run has kept
+    /// Measures the memory again, for the results of an earlier run
     Memory {
-        /// That file
+        /// File with the results of the run
         json: PathBuf,
     },
-    /// Makes the tables and plots of README.md
+    /// Writes the tables and plots of the documents
     Report {
-        /// What `run` has kept
+        /// Files that `run` has written
         #[arg(required = true)]
         json: Vec<PathBuf>,
     },
@@ -94,7 +93,9 @@ fn main() -> ExitCode {
         Action::Run { quick, rounds, seconds, only, json, commit } => {
             let bench = Bench {
                 rounds: rounds.unwrap_or(if quick { 1 } else { 3 }).max(1),
-                period: Duration::from_secs_f64(seconds.unwrap_or(if quick { 0.5 } else { 2.0 }).max(0.5)),
+                period: Duration::from_secs_f64(
+                    seconds.unwrap_or(if quick { 0.5 } else { 2.0 }).max(0.5),
+                ),
                 quick,
                 only,
                 start: Instant::now(),
@@ -115,6 +116,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// What a run measures.
 struct Bench {
     rounds: usize,
     period: Duration,
@@ -123,97 +125,119 @@ struct Bench {
     start: Instant,
 }
 
-/// What Kea is asked to do.
+/// One case: what Kea has to do.
 #[derive(Clone)]
 struct Scenario {
     name: String,
     /// Kea's packet threads.
     threads: usize,
-    backend: Asked,
-    /// The hook's parameters beside `url`; `None`: no hook.
+    service: ServiceState,
+    /// The hook's parameters without `url`; `None`: no hook.
     parameters: Option<Value>,
-    /// More requests than these show that it does not do what it is to do.
+    /// More requests to the service than this show that the case does not measure what it names.
     most_requests: usize,
 }
 
-/// The backend of a scenario.
+/// The service of a scenario.
 #[derive(Clone, Copy)]
-enum Asked {
+enum ServiceState {
+    /// Answers after this time.
     After(Duration),
+    /// Nobody listens at its port.
     Down,
 }
 
-/// Where the highest rate is looked for, and in which steps (a factor).
+/// Where the search for the highest rate begins, and the factor of its steps.
 struct Guess {
     rate: f64,
     step: f64,
 }
 
 impl Guess {
-    /// That of another round.
+    /// The guess of a later round, from the rate of an earlier round.
     fn again(rate: f64) -> Self {
         Guess { rate, step: 1.06 }
     }
 }
 
 impl Scenario {
-    /// Lookups a second, where each keeps a thread waiting.
+    /// The most lookups a second, where each lookup keeps a thread of Kea waiting.
     fn most_waiting(&self) -> f64 {
-        match self.backend {
-            Asked::After(delay) => self.threads as f64 / delay.as_secs_f64(),
-            Asked::Down => f64::INFINITY,
+        match self.service {
+            ServiceState::After(delay) => self.threads as f64 / delay.as_secs_f64(),
+            ServiceState::Down => f64::INFINITY,
         }
     }
 }
 
-/// As many threads as cores: Kea's own default.
+/// Kea's own default: as many threads as cores.
 fn threads() -> usize {
     thread::available_parallelism().map_or(2, usize::from)
 }
 
-fn scenario(name: &str, backend: Asked, parameters: Value) -> Scenario {
+fn scenario(name: &str, service: ServiceState, parameters: Value) -> Scenario {
     let parameters = Some(parameters);
-    Scenario { name: name.to_owned(), threads: threads(), backend, parameters, most_requests: usize::MAX }
+    Scenario {
+        name: name.to_owned(),
+        threads: threads(),
+        service,
+        parameters,
+        most_requests: usize::MAX,
+    }
 }
 
 fn alone(threads: usize) -> Scenario {
-    let backend = Asked::After(Duration::ZERO);
-    Scenario { name: "Kea alone".to_owned(), threads, backend, parameters: None, most_requests: 0 }
+    let service = ServiceState::After(Duration::ZERO);
+    Scenario { name: "Kea alone".to_owned(), threads, service, parameters: None, most_requests: 0 }
 }
 
-/// The MAC address names the client, and no two of perfdhcp's have the same.
+/// Parameters with which every client is looked up by itself: the MAC address names the client, and
+/// no two clients of perfdhcp have the same.
 fn every_client() -> Value {
     json!({ "query": { "mac": "hexstring(pkt4.mac, ':')" } })
 }
 
 fn refused() -> Scenario {
     let parameters = json!({ "user-class": "iPXE" });
-    let scenario = scenario("refused by the filter", Asked::After(Duration::ZERO), parameters);
+    let scenario =
+        scenario("refused by the filter", ServiceState::After(Duration::ZERO), parameters);
     Scenario { most_requests: 0, ..scenario }
 }
 
-/// Option 82 names the client, the same for all, as behind one port of a switch.
+/// Option 82 names the client. All clients have the same, as clients behind one switch port do.
 fn cached() -> Scenario {
-    let scenario = scenario("answers cached", Asked::After(Duration::ZERO), json!({ "cache-ttl": 3600 }));
+    let scenario = scenario(
+        "answers cached",
+        ServiceState::After(Duration::ZERO),
+        json!({ "cache-ttl": 3600 }),
+    );
     Scenario { most_requests: 1, ..scenario }
 }
 
 fn every_client_new(milliseconds: u64) -> Scenario {
     let delay = Duration::from_millis(milliseconds);
     let mut parameters = every_client();
-    // No reply for a client whose answer did not come: who got a lease was served.
+    // A client whose answer did not come gets no reply: so every lease means an answer.
     parameters["on-error"] = "drop".into();
-    scenario(&format!("every client new, backend {milliseconds} ms"), Asked::After(delay), parameters)
+    scenario(
+        &format!("every client new, service {milliseconds} ms"),
+        ServiceState::After(delay),
+        parameters,
+    )
 }
 
 fn scenarios(bench: &Bench) -> Vec<Scenario> {
-    let mut all = vec![refused(), cached(), scenario("all backends down", Asked::Down, every_client())];
+    let mut all = vec![
+        refused(),
+        cached(),
+        scenario("all services down", ServiceState::Down, every_client()),
+    ];
     all.extend([0, 10, 100, 500].map(every_client_new));
     if bench.quick {
         all.retain(|one| !one.name.ends_with(" 10 ms") && !one.name.ends_with(" 500 ms"));
     }
     if !kea::parks() {
-        // A Kea that cannot park waits: in so many threads.
+        // A Kea that cannot park waits with a thread for each lookup.
         let numbers = if bench.quick { &[16][..] } else { &[1, 4, 16, 64] };
         all.extend(numbers.iter().map(|&threads| Scenario { threads, ..every_client_new(100) }));
     }
@@ -223,31 +247,32 @@ fn scenarios(bench: &Bench) -> Vec<Scenario> {
     all
 }
 
-/// A server with all that it needs; stopped when dropped.
+/// A running server and its service. When it is dropped, both are stopped.
 struct Running {
     kea: Kea,
-    backend: Option<Backend>,
-    /// How long the backend takes.
+    service: Option<Service>,
+    /// How long the service takes to answer.
     delay: Duration,
-    /// How much longer an OFFER may take.
+    /// How much longer than `delay` an OFFER may take.
     patience: Duration,
 }
 
-/// A packet waits for one answer, if for any; what else it waits for is that others are done.
+/// How much longer than the service's delay an OFFER may take. A packet waits for one answer at
+/// most; the rest of its time it waits for earlier packets.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Where it only counts that a client is served in the end.
+/// The same, where it counts only that a client is served in the end.
 const MORE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The server of a scenario, whose configuration `change` may change.
+/// Starts the server of a scenario. `change` may change its configuration.
 fn start_with(scenario: &Scenario, change: impl FnOnce(Setup) -> Setup) -> Result<Running> {
-    let (backend, url, delay) = match scenario.backend {
-        Asked::After(delay) => {
-            let backend = Backend::start(delay)?;
-            let url = backend.url();
-            (Some(backend), url, delay)
+    let (service, url, delay) = match scenario.service {
+        ServiceState::After(delay) => {
+            let service = Service::start(delay)?;
+            let url = service.url();
+            (Some(service), url, delay)
         }
-        // A port at which nobody listens.
-        Asked::Down => {
+        // Nobody listens at this port.
+        ServiceState::Down => {
             let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
             (None, format!("http://{free}/"), Duration::ZERO)
         }
@@ -259,7 +284,7 @@ fn start_with(scenario: &Scenario, change: impl FnOnce(Setup) -> Setup) -> Resul
             "multi-threading",
             json!({ "enable-multi-threading": true, "thread-pool-size": scenario.threads }),
         )
-        // Room for rate × latency.
+        // There are rate × latency packets parked.
         .set("parked-packet-limit", json!(20_000))
         .set(
             "subnet4",
@@ -275,9 +300,9 @@ fn start_with(scenario: &Scenario, change: impl FnOnce(Setup) -> Setup) -> Resul
         if parameters.get("max-in-flight").is_none() {
             parameters["max-in-flight"] = json!(10_000);
         }
-        setup = setup.hook(parameters);
+        setup = setup.hook_as_given(parameters);
     }
-    Ok(Running { kea: change(setup).try_start()?, backend, delay, patience: PATIENCE })
+    Ok(Running { kea: change(setup).try_start()?, service, delay, patience: PATIENCE })
 }
 
 fn start(scenario: &Scenario) -> Result<Running> {
@@ -285,17 +310,18 @@ fn start(scenario: &Scenario) -> Result<Running> {
 }
 
 impl Running {
-    /// Clients at this rate, for this long.
+    /// Has clients come at this rate for this long.
     fn load(&self, rate: f64, period: Duration) -> Result<Outcome> {
         Load { rate, period, patience: self.delay + self.patience }.run(self.kea.address())
     }
 
-    /// That many clients at this rate, whether they are served or not.
+    /// Has `number` clients come at this rate, whether they are served or not.
     fn clients(&self, rate: f64, number: usize) -> Result<Outcome> {
         self.load(rate, Duration::from_secs_f64(number as f64 / rate))
     }
 
-    /// That they are served, too, is what a figure rests on.
+    /// Has `number` clients come at this rate. The error says that too few of them were served: a
+    /// figure makes sense only when clients are served.
     fn serve(&self, rate: f64, number: usize) -> Result<Outcome> {
         let outcome = self.clients(rate, number)?;
         ensure!(
@@ -307,7 +333,7 @@ impl Running {
         Ok(outcome)
     }
 
-    /// Waits until nothing is left to be done of earlier clients.
+    /// Waits until Kea has finished with earlier clients.
     fn rest(&self) -> Result<()> {
         /// Kea's clock counts its work in steps of 10 ms.
         const NOTHING_DONE: Duration = Duration::from_millis(50);
@@ -315,44 +341,49 @@ impl Running {
         loop {
             let before = self.ticks()?;
             thread::sleep(NOTHING_DONE);
-            let open = self.backend.as_ref().map_or(0, Backend::open);
+            let open = self.service.as_ref().map_or(0, Service::open);
             if open == 0 && self.ticks()? <= before + 1 {
                 return Ok(());
             }
-            ensure!(Instant::now() < end, "Kea has not done with earlier clients; {open} requests are open");
+            ensure!(
+                Instant::now() < end,
+                "Kea has not finished with earlier clients; {open} requests are open"
+            );
         }
     }
 
-    /// That the backend was asked no more than the case is to ask it.
+    /// Checks that the service got no more requests than the case allows.
     fn check(&self, scenario: &Scenario) -> Result<()> {
-        let (asked, most) = (self.backend.as_ref().map_or(0, Backend::asked), scenario.most_requests);
+        let (asked, most) =
+            (self.service.as_ref().map_or(0, Service::asked), scenario.most_requests);
         ensure!(asked <= most, "{}: {asked} requests, where {most} are enough", scenario.name);
         Ok(())
     }
 
-    /// Processor time that Kea has used, in steps of 10 ms on every Linux that Debian has.
+    /// Processor time that Kea has used, in steps of 10 ms (on every Linux of Debian).
     fn ticks(&self) -> Result<u64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.kea.pid()))?;
         let fields: Vec<_> = stat.split(' ').collect();
         Ok(fields[13].parse::<u64>()? + fields[14].parse::<u64>()?)
     }
 
-    /// Memory of kea-dhcp4 that is in use, in MiB.
+    /// Memory that kea-dhcp4 uses, in MiB.
     fn memory(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.kea.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         let kib: f64 = line.trim().trim_end_matches(" kB").parse().context(line.to_owned())?;
         Ok(kib / 1024.0)
     }
 }
 
 impl Bench {
-    /// Shows how far it is.
+    /// Shows how far the run is. `done` tells whether the text is final.
     fn say(&self, text: &str, done: bool) {
         let mut output = std::io::stderr();
         let elapsed = self.start.elapsed().as_secs();
         let line = format!("{:3}:{:02}  {text}", elapsed / 60, elapsed % 60);
-        // A line that is written over and over, where there is a terminal; else one for each thing done.
+        // On a terminal, one line is written again and again. Elsewhere, each final text is a line.
         let _ = match (output.is_terminal(), done) {
             (true, true) => writeln!(output, "\r\x1b[K{line}"),
             (true, false) => write!(output, "\r\x1b[K{line}").and_then(|()| output.flush()),
@@ -361,37 +392,46 @@ impl Bench {
         };
     }
 
-    /// The highest rate that a server sustains.
+    /// The highest rate that the server of a scenario sustains.
     fn rate(&self, scenario: &Scenario, guess: Guess, round: usize) -> Result<f64> {
-        let named = format!("{}  {:34} {:2} threads", self.round(round), scenario.name, scenario.threads);
+        let named =
+            format!("{}  {:34} {:2} threads", self.round(round), scenario.name, scenario.threads);
         let running = start(scenario)?;
-        // Fills what is to be filled, and has what is down noticed.
+        // Fills the cache, and has the hook notice that a service is down.
         running.load(guess.rate.clamp(5.0, 1000.0) * 0.5, Duration::from_secs(1))?;
         let rate = search(guess.rate, guess.step, |rate| {
             self.say(&format!("{named}  {rate:6.0}/s?"), false);
-            // What an earlier trial has left is not to be in the way of this one.
+            // The packets of an earlier trial must not be in the way of this trial.
             running.rest()?;
-            // Long enough for as many REQUESTs as DISCOVERs to be under way, most of the time.
+            // Long enough that most of the time as many REQUESTs as DISCOVERs are under way.
             let outcome = running.load(rate, self.period + 4 * running.delay)?;
             if std::env::var_os("BENCH_TRIALS").is_some() {
                 let lost = 100.0 * (1.0 - outcome.served as f64 / outcome.sent as f64);
-                self.say(&format!("    {rate:6.0}/s: sent {:6.0}/s, lost {lost:.2} %", outcome.rate), true);
+                self.say(
+                    &format!("    {rate:6.0}/s: sent {:6.0}/s, lost {lost:.2} %", outcome.rate),
+                    true,
+                );
             }
             Ok(outcome)
         })?;
         self.say(&format!("{named}  {rate:6.0}/s"), true);
         running.check(scenario)?;
         let end = running.kea.stop();
-        ensure!(end.status.success(), "kea-dhcp4 ended with {}:\n{}", end.status, end.log.join("\n"));
+        ensure!(
+            end.status.success(),
+            "kea-dhcp4 ended with {}:\n{}",
+            end.status,
+            end.log.join("\n")
+        );
         Ok(rate)
     }
 
-    /// All rates: in every round, Kea alone before and after each two scenarios.
+    /// All rates. In every round Kea alone is measured before and after each two scenarios.
     fn rates(&self, scenarios: &[Scenario]) -> Result<Vec<Vec<Rates>>> {
         let mut found: Vec<Vec<Rates>> = vec![Vec::new(); scenarios.len()];
         let mut last_alone: Vec<(usize, f64)> = Vec::new();
         for round in 0..self.rounds {
-            // The latest rate of Kea alone, with these threads.
+            // The latest rate of Kea alone, and its number of threads.
             let mut before: Option<(usize, f64)> = None;
             let mut index = 0;
             while index < scenarios.len() {
@@ -400,7 +440,11 @@ impl Bench {
                     .filter(|&one| scenarios[one].threads == threads)
                     .collect();
                 let measure_alone = |last_alone: &mut Vec<(usize, f64)>| -> Result<f64> {
-                    let guess = last_alone.iter().rev().find(|(of, _)| *of == threads).map(|(_, rate)| *rate);
+                    let guess = last_alone
+                        .iter()
+                        .rev()
+                        .find(|(of, _)| *of == threads)
+                        .map(|(_, rate)| *rate);
                     let guess = guess.map_or(Guess { rate: 1000.0, step: 1.5 }, Guess::again);
                     let rate = self.rate(&alone(threads), guess, round)?;
                     last_alone.push((threads, rate));
@@ -412,10 +456,13 @@ impl Bench {
                 };
                 let mut with_hook = Vec::new();
                 for &one in &together {
-                    let last = found[one].last().map(|rates| rates.with_hook).filter(|rate| *rate > 0.0);
-                    // A Kea that waits serves no more than its threads can wait for.
-                    let most = if kea::parks() { f64::INFINITY } else { scenarios[one].most_waiting() };
-                    let guess = last.map_or(Guess { rate: (first * 0.7).min(most), step: 1.2 }, Guess::again);
+                    let last =
+                        found[one].last().map(|rates| rates.with_hook).filter(|rate| *rate > 0.0);
+                    // A Kea that cannot park serves no more clients than its threads can wait for.
+                    let most =
+                        if kea::parks() { f64::INFINITY } else { scenarios[one].most_waiting() };
+                    let guess = last
+                        .map_or(Guess { rate: (first * 0.7).min(most), step: 1.2 }, Guess::again);
                     with_hook.push(self.rate(&scenarios[one], guess, round)?);
                 }
                 let second = measure_alone(&mut last_alone)?;
@@ -429,7 +476,7 @@ impl Bench {
         Ok(found)
     }
 
-    /// How long packets take at half of the highest rate, in one round.
+    /// How long replies take at half of the highest rate, in one round.
     fn latency(&self, scenario: &Scenario, rate: f64, round: usize) -> Result<Latency> {
         let half = (rate / 2.0).max(1.0);
         let named = format!("{}  latency at {half:.0}/s  {:34}", self.round(round), scenario.name);
@@ -438,7 +485,7 @@ impl Bench {
             let running = start(scenario)?;
             running.load(half, Duration::from_secs(1))?;
             let clients = (half * self.period.as_secs_f64() * 2.0) as usize;
-            // What else happens on the machine must not end a run that takes long.
+            // Other work of the machine must not end a run that takes hours.
             let mut again = 0..2;
             let Outcome { offers, acks, sent, .. } = loop {
                 match running.serve(half, clients) {
@@ -450,14 +497,16 @@ impl Bench {
             Ok(Replies { offer: times(offers, sent), ack: times(acks, sent) })
         };
         let (without, with_hook) = (replies(&alone(scenario.threads))?, replies(scenario)?);
-        let shown =
-            |replies: &Replies| replies.offer.p50.map_or("too few".to_owned(), |p50| format!("{p50:.2} ms"));
+        let shown = |replies: &Replies| {
+            replies.offer.p50.map_or("too few".to_owned(), |p50| format!("{p50:.2} ms"))
+        };
         let text = format!("{named}  OFFER p50 {}, {} without", shown(&with_hook), shown(&without));
         self.say(&text, true);
         Ok(Latency { rate: half, with_hook, without })
     }
 
-    /// Instructions for one packet in (a DISCOVER or a REQUEST): what more clients take, so that the start does not count.
+    /// Instructions for one packet from a client (a DISCOVER or a REQUEST): the difference between
+    /// many clients and few, so that the start of Kea does not count.
     fn instructions(&self, scenario: &Scenario, round: usize) -> Result<f64> {
         const FEW: usize = 50;
         const MANY: usize = 350;
@@ -472,7 +521,9 @@ impl Bench {
             let outcome = running.serve(RATE, clients)?;
             let end = running.kea.stop();
             let count = end.log.iter().find_map(|line| line.split_once("Collected : "));
-            let count = count.with_context(|| format!("no count of valgrind's:\n{}", end.log.join("\n")))?.1;
+            let count = count
+                .with_context(|| format!("no count of valgrind's:\n{}", end.log.join("\n")))?
+                .1;
             Ok((outcome.served, count.trim().parse()?))
         };
         let ((few, less), (many, more)) = (total(FEW)?, total(MANY)?);
@@ -481,52 +532,55 @@ impl Bench {
         Ok(each.round())
     }
 
-    /// Memory after these clients have got their leases: with an answer kept for each, or without a hook.
+    /// Memory after this many clients have their leases: with a cached answer for each, or without
+    /// a hook.
     fn memory_after(&self, scenario: &Scenario, clients: usize, rate: f64) -> Result<f64> {
         const FIRST: usize = 1000;
         let mut running = start(scenario)?;
         running.patience = MORE_PATIENCE;
         if clients > 0 {
-            // Gently, while there is no connection yet.
+            // The first clients come slowly: the hook has no connection yet.
             let mut served = running.serve(rate.min(500.0), FIRST)?.served;
             if clients > FIRST {
                 served += running.serve(rate, clients - FIRST)?.served;
             }
-            let kept = running.backend.as_ref().map_or(0, Backend::asked);
+            let kept = running.service.as_ref().map_or(0, Service::asked);
             let is_kept = scenario.parameters.is_none() || kept >= served;
             ensure!(is_kept, "{served} clients were served with {kept} answers");
         }
         running.memory()
     }
 
-    /// Memory with so many packets parked.
+    /// Memory while this many packets are parked.
     fn memory_parked(&self, scenario: &Scenario, packets: usize, rate: f64) -> Result<f64> {
         let mut running = start(scenario)?;
         running.delay = Duration::ZERO;
-        let backend = running.backend.as_ref().context("a backend")?;
-        // Some are lost on the way.
-        while backend.open() < packets {
-            let before = backend.open();
+        let service = running.service.as_ref().context("a service")?;
+        // Some packets are lost on the way.
+        while service.open() < packets {
+            let before = service.open();
             running.clients(rate.min(1000.0), packets - before)?;
-            wait_until_within(Duration::from_secs(5), || backend.open() == backend.asked());
-            ensure!(backend.open() > before, "{before} packets are parked, and no more");
+            wait_until_within(Duration::from_secs(5), || service.open() == service.asked());
+            ensure!(service.open() > before, "{before} packets are parked, and no more");
         }
         running.memory()
     }
 
-    /// Memory with answers kept, each beside Kea alone after as many clients; and with packets parked.
+    /// Memory with answers kept, beside Kea alone after as many clients; and with packets parked.
     fn memory(&self, rate: f64) -> Result<Vec<Memory>> {
         const PARKED: usize = 5000;
         let kept = scenario(
             "answers kept",
-            Asked::After(Duration::ZERO),
+            ServiceState::After(Duration::ZERO),
             json!({ "query": every_client()["query"], "cache-ttl": 3600, "cache-size": 100_000 }),
         );
-        let parked = scenario(
-            &format!("{PARKED} packets parked"),
-            Asked::After(Duration::from_secs(60)),
-            json!({ "query": every_client()["query"], "timeout": 120_000 }),
-        );
+        let wait = json!({ "query": every_client()["query"], "timeout": 120_000 });
+        let mut wait_http2 = wait.clone();
+        wait_http2["http2"] = true.into();
+        let parked = [("HTTP/1.1", wait), ("HTTP/2", wait_http2)].map(|(protocol, parameters)| {
+            let name = format!("{PARKED} packets parked, {protocol}");
+            scenario(&name, ServiceState::After(Duration::from_secs(60)), parameters)
+        });
         let mut found: Vec<Memory> = Vec::new();
         for round in 0..self.rounds {
             let mut keep = |name: String, measure: &dyn Fn() -> Result<f64>| -> Result<()> {
@@ -546,8 +600,8 @@ impl Bench {
                     keep(name, &|| self.memory_after(scenario, clients, rate))?;
                 }
             }
-            if kea::parks() {
-                keep(parked.name.clone(), &|| self.memory_parked(&parked, PARKED, rate))?;
+            for parked in parked.iter().filter(|_| kea::parks()) {
+                keep(parked.name.clone(), &|| self.memory_parked(parked, PARKED, rate))?;
             }
         }
         Ok(found)
@@ -559,7 +613,7 @@ impl Bench {
 }
 
 fn run(bench: &Bench, json: Option<&Path>, commit: String) -> Result<()> {
-    ensure!(!cfg!(debug_assertions), "to be built with --release");
+    ensure!(!cfg!(debug_assertions), "the benchmark must be built with --release");
     raise_descriptor_limit()?;
     let scenarios = scenarios(bench);
     ensure!(!scenarios.is_empty(), "no case has this in its name");
@@ -584,7 +638,7 @@ fn run(bench: &Bench, json: Option<&Path>, commit: String) -> Result<()> {
         instructions: Vec::new(),
         memory: Vec::new(),
     };
-    // After each part: it takes long, and may be interrupted.
+    // Results are written after each part: a run takes long, and may be interrupted.
     let keep = |results: &Results| -> Result<()> {
         let Some(file) = json else { return Ok(()) };
         fs::create_dir_all(file.parent().context("a file in a folder")?)?;
@@ -615,20 +669,27 @@ fn run(bench: &Bench, json: Option<&Path>, commit: String) -> Result<()> {
     println!("\n{}", results::tables(std::slice::from_ref(&results)));
     if let Some(file) = json {
         plot(std::slice::from_ref(&results), file)?;
-        println!("kept in {}, plots beside it", file.display());
+        println!("written to {}, plots beside it", file.display());
     }
     Ok(())
 }
 
-/// The first scenario of this name, and all else that a run has.
+/// A run of one case: the first scenario whose name contains `case`.
 fn one(case: &str) -> (Bench, Scenario) {
     let period = Duration::from_secs(3);
-    let bench = Bench { rounds: 1, period, quick: false, only: Some(case.to_owned()), start: Instant::now() };
+    let bench = Bench {
+        rounds: 1,
+        period,
+        quick: false,
+        only: Some(case.to_owned()),
+        start: Instant::now(),
+    };
     let scenario = scenarios(&bench).into_iter().next().unwrap_or_else(|| alone(threads()));
     (bench, scenario)
 }
 
-/// A rate that loses nobody, with and without the hook: half of what it sustains where each client is new.
+/// A rate at which no client is lost, with the hook and without: half of the rate that is sustained
+/// where each client is new.
 fn memory_rate(results: &Results) -> f64 {
     let name = every_client_new(0).name;
     let case = results.cases.iter().find(|case| case.name == name).or(results.cases.first());
@@ -639,7 +700,12 @@ fn memory(json: PathBuf) -> Result<()> {
     raise_descriptor_limit()?;
     let mut results = results::read(std::slice::from_ref(&json))?.remove(0);
     let kea = output(&program_path("kea-dhcp4")?, &["-v"])?;
-    ensure!(results.kea == kea, "this Kea is {kea}, that of {} was {}", json.display(), results.kea);
+    ensure!(
+        results.kea == kea,
+        "this Kea is {kea}, the Kea of {} was {}",
+        json.display(),
+        results.kea
+    );
     let (mut bench, _) = one("");
     bench.rounds = results.rounds;
     results.memory = bench.memory(memory_rate(&results))?;
@@ -672,23 +738,24 @@ fn load(case: &str, rate: f64, period: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Puts the tables of these runs between the marks in README.md and docs/benchmark/README.md, and their plot there, too.
+/// Writes the tables of these runs between the marks of the documents, and their plot to
+/// docs/benchmark.
 fn report(files: &[PathBuf]) -> Result<()> {
     let all = results::read(files)?;
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (document, tables) in results::documents(&all) {
-        let file = project.join(document);
+        let file = project().join(document);
         let text = fs::read_to_string(&file).with_context(|| document.to_owned())?;
         let (before, rest) =
             text.split_once(results::BEGIN).with_context(|| format!("no mark in {document}"))?;
-        let (_, after) =
-            rest.split_once(results::END).with_context(|| format!("no second mark in {document}"))?;
+        let (_, after) = rest
+            .split_once(results::END)
+            .with_context(|| format!("no second mark in {document}"))?;
         fs::write(&file, format!("{before}{}\n\n{tables}{}{after}", results::BEGIN, results::END))?;
     }
-    plot(&all, &project.join("docs/benchmark/benchmark.json"))
+    plot(&all, &project().join("docs/benchmark/benchmark.json"))
 }
 
-/// PNG and SVG, named as this file, which ends otherwise.
+/// Draws a PNG and an SVG, whose names are those of the file `named_as` with another ending.
 fn plot(all: &[Results], named_as: &Path) -> Result<()> {
     for (terminal, extension) in [
         ("pngcairo size 1400,660 font 'sans,10'", "png"),
@@ -707,7 +774,8 @@ fn plot(all: &[Results], named_as: &Path) -> Result<()> {
     Ok(())
 }
 
-/// For thousands of connections at once: Kea inherits it.
+/// Raises the limit of file descriptors, for thousands of connections at once. Kea inherits the
+/// limit.
 fn raise_descriptor_limit() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard)?;
@@ -720,14 +788,17 @@ fn raise_descriptor_limit() -> Result<()> {
 fn machine() -> Result<Machine> {
     let field = |file: &str, name: &str| -> Result<String> {
         let text = fs::read_to_string(file)?;
-        let line =
-            text.lines().find(|line| line.starts_with(name)).with_context(|| format!("{name} in {file}"))?;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .with_context(|| format!("{name} in {file}"))?;
         let (_, value) = line.split_once([':', '=']).context(line.to_owned())?;
         Ok(value.trim().trim_matches('"').to_owned())
     };
     let kib: u64 = field("/proc/meminfo", "MemTotal")?.trim_end_matches(" kB").trim().parse()?;
     Ok(Machine {
-        processor: field("/proc/cpuinfo", "model name").unwrap_or_else(|_| "an unknown processor".to_owned()),
+        processor: field("/proc/cpuinfo", "model name")
+            .unwrap_or_else(|_| "an unknown processor".to_owned()),
         cores: threads(),
         memory_gib: (kib + (1 << 19)) >> 20,
         system: field("/etc/os-release", "PRETTY_NAME")?,
@@ -736,10 +807,11 @@ fn machine() -> Result<Machine> {
 }
 
 fn program_path(name: &str) -> Result<String> {
-    Ok(support::program(name, "kea-dhcp4-server")?.display().to_string())
+    Ok(program(name, "kea-dhcp4-server")?.display().to_string())
 }
 
 fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
+    let output =
+        Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,4 +1,5 @@
-//! What a benchmark found: the JSON file, and what is made of it for people.
+// SPDX-License-Identifier: MPL-2.0
+//! What a benchmark found: as JSON, as tables for documents, and as a program for gnuplot.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,11 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// In a document, what stands between these two comes from here.
+/// Begins the part of a document that this module writes.
 pub const BEGIN: &str = "<!-- benchmark: begin -->";
+/// Ends the part of a document that this module writes.
 pub const END: &str = "<!-- benchmark: end -->";
 
-/// One run, with one Kea.
+/// One run of the benchmark, with one version of Kea.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// Day of the run.
@@ -20,125 +22,154 @@ pub struct Results {
     pub kea: String,
     /// Version of the hook.
     pub hook: String,
-    /// Its commit, with a + where there were changes to it.
+    /// The commit that was measured. A `+` follows when the tree had changes.
     pub commit: String,
+    /// The machine of the run.
     pub machine: Machine,
     /// How often everything was measured.
     pub rounds: usize,
     /// How long each rate was tried, in seconds.
     pub seconds: f64,
+    /// Rates and latencies, one entry for each case.
     pub cases: Vec<Case>,
-    /// Instructions of Kea's for one packet in: no hook, refused by the filter, answer cached.
+    /// Kea's instructions for one packet from a client: without a hook, refused by the filter,
+    /// answer cached.
     pub instructions: Vec<Cost>,
     /// Kea's memory.
     pub memory: Vec<Memory>,
 }
 
-/// Where it ran.
+/// The machine of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
+    /// Model of the processor.
     pub processor: String,
+    /// Number of cores.
     pub cores: usize,
+    /// Memory in GiB.
     pub memory_gib: u64,
+    /// Name and version of the operating system.
     pub system: String,
+    /// Release of the Linux kernel.
     pub kernel: String,
 }
 
-/// Kea with the hook beside the same Kea without.
+/// One case: Kea with the hook beside the same Kea without the hook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
+    /// Name of the case.
     pub name: String,
     /// Kea's packet threads.
     pub threads: usize,
-    /// One a round.
+    /// The highest rates, one entry for each round.
     pub rates: Vec<Rates>,
-    /// At half of the median of the rates with the hook; one a round.
+    /// The latencies at half of the median rate with the hook, one entry for each round.
     pub latency: Vec<Latency>,
 }
 
-/// The highest rates of exchanges (DISCOVER, OFFER, REQUEST, ACK) with at most one in a hundred lost, in exchanges a second.
+/// The highest rates at which at most one exchange in a hundred is lost. The unit is exchanges
+/// (DISCOVER, OFFER, REQUEST, ACK) a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
+    /// Kea with the hook.
     pub with_hook: f64,
-    /// Kea alone, before and after.
+    /// Kea alone, measured before.
     pub before: f64,
+    /// Kea alone, measured after.
     pub after: f64,
 }
 
 impl Rates {
-    /// Kea alone.
+    /// Kea alone: the mean of before and after.
     pub fn without(&self) -> f64 {
         (self.before + self.after) / 2.0
     }
 }
 
-/// How long packets take.
+/// How long replies take at one rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// At this rate.
+    /// Exchanges begun in a second.
     pub rate: f64,
+    /// Kea with the hook.
     pub with_hook: Replies,
+    /// Kea alone.
     pub without: Replies,
 }
 
+/// How long the two replies of an exchange take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replies {
+    /// From a DISCOVER to its OFFER.
     pub offer: Times,
+    /// From a REQUEST to its ACK.
     pub ack: Times,
 }
 
-/// Percentiles, in milliseconds; `None` where there were too few packets.
+/// Percentiles in milliseconds. `None` where there were too few packets for the percentile.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Times {
+    /// The median.
     pub p50: Option<f64>,
+    /// 99 of 100 packets take at most this long.
     pub p99: Option<f64>,
+    /// 999 of 1000 packets take at most this long.
     pub p999: Option<f64>,
 }
 
+/// Kea's instructions for one packet in one case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
+    /// Name of the case.
     pub name: String,
-    /// One a round.
+    /// Instructions for one packet, one entry for each round.
     pub instructions: Vec<f64>,
 }
 
+/// Kea's memory in one case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
+    /// Name of the case.
     pub name: String,
-    /// One a round.
+    /// MiB, one entry for each round.
     pub mib: Vec<f64>,
 }
 
 impl Case {
-    /// The median of the rounds' ratios.
+    /// The rate with the hook divided by the rate of Kea alone: the median of all rounds.
     pub fn ratio(&self) -> f64 {
         median(self.rates.iter().map(|rates| rates.with_hook / rates.without()))
     }
 
-    /// The median of the rates with the hook.
+    /// The rate with the hook: the median of all rounds.
     pub fn rate(&self) -> f64 {
         median(self.rates.iter().map(|rates| rates.with_hook))
     }
 
-    /// The median of the rounds' percentiles, of the replies that `of` chooses.
+    /// Percentiles of the replies that `of` chooses: the median of all rounds.
     fn times(&self, of: fn(&Latency) -> &Times) -> Times {
         let all = |which: fn(&Times) -> Option<f64>| {
-            // In every round, or not at all.
+            // A percentile that one round lacks is not shown.
             let values: Option<Vec<_>> = self.latency.iter().map(|one| which(of(one))).collect();
             values.filter(|values| !values.is_empty()).map(median)
         };
-        Times { p50: all(|times| times.p50), p99: all(|times| times.p99), p999: all(|times| times.p999) }
+        Times {
+            p50: all(|times| times.p50),
+            p99: all(|times| times.p99),
+            p999: all(|times| times.p999),
+        }
     }
 }
 
 impl Results {
-    /// The median of Kea's own rates, over all cases with this number of threads.
+    /// The rate of Kea alone with this number of threads: the median of all cases and rounds.
     fn alone(&self, threads: usize) -> f64 {
         let cases = self.cases.iter().filter(|case| case.threads == threads);
         median(cases.flat_map(|case| &case.rates).map(Rates::without))
     }
 
-    /// Names the threads, too, where a case differs in them from the first.
+    /// The name of a case. Names the number of threads too, where it differs from that of the first
+    /// case.
     fn name_of(&self, case: &Case) -> String {
         match self.cases.first() {
             Some(first) if first.threads != case.threads => {
@@ -158,6 +189,7 @@ impl Results {
     }
 }
 
+/// The median; NaN of no values.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -168,12 +200,12 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// Keeps a run in this file.
+/// Writes the results of a run to a file, as JSON.
 pub fn write(results: &Results, file: &Path) -> Result<()> {
     Ok(fs::write(file, serde_json::to_string_pretty(results)? + "\n")?)
 }
 
-/// Reads what runs have kept.
+/// Reads the results that [`write()`] wrote to these files.
 pub fn read(files: &[PathBuf]) -> Result<Vec<Results>> {
     let read = |file: &PathBuf| -> Result<Results> {
         let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -182,7 +214,7 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<Results>> {
     files.iter().map(read).collect()
 }
 
-/// The documents that show results, and what each is to have between its marks.
+/// The documents that show results: the path of each, and the text between its marks.
 pub fn documents(all: &[Results]) -> [(&'static str, String); 2] {
     [("README.md", summary(all)), ("docs/benchmark/README.md", tables(all))]
 }
@@ -211,7 +243,7 @@ fn summary(all: &[Results]) -> String {
     text
 }
 
-/// A ratio that is next to nothing is to be read, too.
+/// A ratio as text, with more digits where the ratio is very small.
 fn ratio(case: &Case) -> String {
     match case.ratio() {
         ratio if ratio < 0.01 => format!("{ratio:.4}"),
@@ -219,7 +251,7 @@ fn ratio(case: &Case) -> String {
     }
 }
 
-/// The cases of all runs, each once.
+/// The names of the cases of all runs, each name once.
 fn case_names(all: &[Results]) -> Vec<String> {
     let mut names = Vec::new();
     for results in all {
@@ -233,22 +265,28 @@ fn case_names(all: &[Results]) -> Vec<String> {
     names
 }
 
-/// The results as tables of Markdown, which can be read as they stand, too.
+/// All results in tables of Markdown, which are readable as plain text too.
 pub fn tables(all: &[Results]) -> String {
     let mut text = String::new();
     for results in all {
         let Machine { processor, cores, memory_gib, system, kernel } = &results.machine;
         let _ = writeln!(
             text,
-            "Kea {}, hook {} ({}), on {}: medians of {}, trials of {} s; {system}, {cores} cores of {processor}, {memory_gib} GiB, Linux {kernel}.\n",
+            "Kea {}, hook {} ({}), on {}: medians of {}, trials of {} s; {system}, {cores} cores \
+             of {processor}, {memory_gib} GiB, Linux {kernel}.\n",
             results.kea,
             results.hook,
             results.commit,
             results.date,
-            if results.rounds == 1 { "1 round".to_owned() } else { format!("{} rounds", results.rounds) },
+            if results.rounds == 1 {
+                "1 round".to_owned()
+            } else {
+                format!("{} rounds", results.rounds)
+            },
             results.seconds
         );
-        let mut rows = vec![["case", "threads", "exchanges/s", "of Kea alone"].map(str::to_owned).to_vec()];
+        let mut rows =
+            vec![["case", "threads", "exchanges/s", "of Kea alone"].map(str::to_owned).to_vec()];
         for case in &results.cases {
             if rows.iter().all(|row| row[1] != case.threads.to_string()) {
                 let alone = format!("{:.0}", results.alone(case.threads));
@@ -263,8 +301,13 @@ pub fn tables(all: &[Results]) -> String {
         }
         table(&mut text, &rows);
 
-        let head =
-            ["milliseconds at half rate: p50 / p99 / p99.9", "OFFER", "without hook", "ACK", "without hook"];
+        let head = [
+            "milliseconds at half rate: p50 / p99 / p99.9",
+            "OFFER",
+            "without hook",
+            "ACK",
+            "without hook",
+        ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         for case in &results.cases {
             let Some(Latency { rate, .. }) = case.latency.first() else { continue };
@@ -285,7 +328,8 @@ pub fn tables(all: &[Results]) -> String {
         }
         table(&mut text, &rows);
 
-        let mut rows = vec![["instructions of Kea's for a packet", "", "more"].map(str::to_owned).to_vec()];
+        let mut rows =
+            vec![["instructions of Kea's for a packet", "", "more"].map(str::to_owned).to_vec()];
         let each: Vec<_> =
             results.instructions.iter().map(|cost| median(cost.instructions.clone())).collect();
         for (Cost { name, .. }, instructions) in results.instructions.iter().zip(&each) {
@@ -297,17 +341,17 @@ pub fn tables(all: &[Results]) -> String {
 
         let mut rows = vec![["memory of kea-dhcp4", "MiB"].map(str::to_owned).to_vec()];
         rows.extend(
-            results
-                .memory
-                .iter()
-                .map(|Memory { name, mib }| vec![name.clone(), format!("{:.0}", median(mib.clone()))]),
+            results.memory.iter().map(|Memory { name, mib }| {
+                vec![name.clone(), format!("{:.0}", median(mib.clone()))]
+            }),
         );
         table(&mut text, &rows);
     }
     text
 }
 
-/// Adds a table whose first row is its head, in columns of even width; none where there is nothing below the head.
+/// Appends a table of Markdown to `text`, with columns of even width. The first row is the head.
+/// Without a second row there is no table.
 fn table(text: &mut String, rows: &[Vec<String>]) {
     if rows.len() < 2 {
         return;
@@ -317,7 +361,7 @@ fn table(text: &mut String, rows: &[Vec<String>]) {
         .collect();
     for (number, row) in rows.iter().enumerate() {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Names to the left, numbers to the right.
+            // Names are aligned left, numbers right.
             let _ = if column == 0 {
                 write!(text, "| {cell:width$} ")
             } else {
@@ -327,7 +371,12 @@ fn table(text: &mut String, rows: &[Vec<String>]) {
         text.push_str("|\n");
         if number == 0 {
             for (column, width) in widths.iter().enumerate() {
-                let _ = write!(text, "|{}{}", "-".repeat(width + 1), if column == 0 { "-" } else { ":" });
+                let _ = write!(
+                    text,
+                    "|{}{}",
+                    "-".repeat(width + 1),
+                    if column == 0 { "-" } else { ":" }
+                );
             }
             text.push_str("|\n");
         }
@@ -335,14 +384,17 @@ fn table(text: &mut String, rows: &[Vec<String>]) {
     text.push('\n');
 }
 
-/// A program for gnuplot: the ratios of every case, and the time to an OFFER with the hook.
+/// A program for gnuplot that draws the ratio of every case, and the time to an OFFER with the
+/// hook. `terminal` and `output` are gnuplot's settings of these names.
 pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
-    let with_latency = all.iter().flat_map(|results| &results.cases).any(|case| !case.latency.is_empty());
+    let with_latency =
+        all.iter().flat_map(|results| &results.cases).any(|case| !case.latency.is_empty());
     let panels = if with_latency { 2 } else { 1 };
     let mut script = format!(
         "set terminal {terminal}\nset output '{output}'\nset multiplot layout 1,{panels}\n\
-         set style data histogram\nset style histogram clustered gap 1\nset style fill solid 0.8 border -1\n\
-         set xtics rotate by -50 noenhanced\nset grid y\nset key top right noenhanced\nset bmargin 17\nset rmargin 22\n"
+         set style data histogram\nset style histogram clustered gap 1\n\
+         set style fill solid 0.8 border -1\nset xtics rotate by -50 noenhanced\nset grid y\n\
+         set key top right noenhanced\nset bmargin 17\nset rmargin 22\n"
     );
     let case_names = case_names(all);
     let number = |value: Option<f64>| value.map_or("NaN".to_owned(), |value| format!("{value:.3}"));
@@ -368,13 +420,15 @@ pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
     };
     let _ = writeln!(
         script,
-        "set title 'Exchanges a second, Kea without the hook = 1'\nset yrange [0:1.3]\nplot {}, 1 notitle with lines lc 'black'",
+        "set title 'Exchanges a second, Kea without the hook = 1'\nset yrange [0:1.3]\n\
+         plot {}, 1 notitle with lines lc 'black'",
         series("rates")
     );
     if with_latency {
         let _ = writeln!(
             script,
-            "set title 'Time to an OFFER with the hook, at half of that rate (median, ms)'\nset yrange [0.05:2000]\nset logscale y\nplot {}",
+            "set title 'Time to an OFFER with the hook, at half of this rate (median, ms)'\n\
+             set yrange [0.05:2000]\nset logscale y\nplot {}",
             series("offers")
         );
     }
@@ -398,7 +452,11 @@ mod tests {
         let times = |p50, p99| Times { p50: Some(p50), p99, p999: None };
         let latency = |p50, p99| {
             let replies = |times: Times| Replies { offer: times, ack: times };
-            Latency { rate: 2.0, with_hook: replies(times(p50, p99)), without: replies(times(0.1, None)) }
+            Latency {
+                rate: 2.0,
+                with_hook: replies(times(p50, p99)),
+                without: replies(times(0.1, None)),
+            }
         };
         let mut case = Case {
             name: "slow".to_owned(),
@@ -407,7 +465,7 @@ mod tests {
             latency: vec![latency(3.0, Some(4.0)), latency(1.0, None), latency(2.0, Some(2.0))],
         };
         assert_eq!((case.rate(), case.ratio(), ratio(&case)), (4.0, 0.004, "0.0040".to_owned()));
-        // Not of the two rounds that have one.
+        // One round has no p99: the median of the rounds has none either.
         assert_eq!(case.times(|one| &one.with_hook.offer), times(2.0, None));
         case.latency.clear();
         assert_eq!(case.times(|one| &one.without.ack).p50, None);

@@ -1,4 +1,6 @@
-//! The load: perfdhcp of Debian's kea-admin, as relay agents with clients that come at a fixed rate.
+// SPDX-License-Identifier: MPL-2.0
+//! The load: perfdhcp, of Debian's package kea-admin, plays relay agents whose clients come at a
+//! fixed rate.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
@@ -8,17 +10,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::results::Times;
-use crate::support::program;
+use remote_opts_bench::results::Times;
+use remote_opts_test_support::program;
 
-/// Clients that come at a fixed rate, each a new one: no other, of this or any other run, has its MAC address.
+/// Clients that come at a fixed rate. Each client is new: no client of this or any other run has
+/// its MAC address.
 #[derive(Clone, Copy)]
 pub struct Load {
     /// Exchanges begun in a second.
     pub rate: f64,
-    /// How long they come.
+    /// How long clients come.
     pub period: Duration,
-    /// How long an OFFER may take. One that takes longer, as packets do that pile up, is lost.
+    /// How long an OFFER may take. An OFFER that takes longer counts as lost.
     pub patience: Duration,
 }
 
@@ -29,7 +32,7 @@ pub struct Outcome {
     pub sent: usize,
     /// Clients that got an ACK, and the OFFER before it in time.
     pub served: usize,
-    /// DISCOVERs sent in a second that got an OFFER.
+    /// How many of the DISCOVERs sent in one second got an OFFER.
     pub rate: f64,
     /// From a DISCOVER to its OFFER.
     pub offers: Vec<Duration>,
@@ -43,7 +46,7 @@ impl Outcome {
         self.sent > 0 && self.served * 100 >= self.sent * 99
     }
 
-    /// Adds those of another perfdhcp at the same time.
+    /// Adds the clients of another perfdhcp that ran at the same time.
     fn add(&mut self, other: Outcome) {
         self.sent += other.sent;
         self.served += other.served;
@@ -53,26 +56,29 @@ impl Outcome {
     }
 }
 
-/// What a relay agent adds, the same for every client: circuit-id "foo", remote-id "bar", and that the replies are to go to the
-/// port that it sends from (RFC 8357; Kea wants two bytes of that sub-option, whatever is in them).
+/// Option 82 that a relay agent adds, the same for every client: circuit-id "foo", remote-id "bar",
+/// and sub-option 19 (RFC 8357), which asks for replies to the port that the relay agent sends
+/// from. Kea wants two bytes in sub-option 19, and ignores their value.
 const OPTION_82: &str = "82,0103666f6f020362617213020000";
 
-/// Runs so far.
+/// How many runs of perfdhcp there have been.
 static RUNS: AtomicU16 = AtomicU16::new(0);
 
-/// The most clients of a run: perfdhcp counts them in the last three bytes of their MAC addresses.
+/// The most clients of one run: perfdhcp counts clients in the last three bytes of the MAC address.
 const MOST_CLIENTS: u32 = 1 << 24;
 
-/// The highest rate of one perfdhcp. From 10,000/s on it does not sleep any more, and so takes a core from what is measured.
+/// The highest rate of one perfdhcp. From 10,000/s on, perfdhcp does not sleep any more: it would
+/// take a core from the Kea that is measured.
 const MOST_RATE: f64 = 9900.0;
 
 impl Load {
-    /// Puts the load on a server, with as many relay agents as it takes.
+    /// Puts the load on a server, by as many relay agents as the rate needs.
     pub fn run(&self, server: SocketAddr) -> Result<Outcome> {
         let number = (self.rate / MOST_RATE).ceil().max(1.0) as usize;
         let share = Load { rate: self.rate / number as f64, ..*self };
         thread::scope(|scope| {
-            let runs: Vec<_> = (0..number).map(|_| scope.spawn(move || share.run_from_one(server))).collect();
+            let runs: Vec<_> =
+                (0..number).map(|_| scope.spawn(move || share.run_from_one(server))).collect();
             let mut all = Outcome::default();
             for run in runs {
                 let Ok(outcome) = run.join() else { bail!("a load's thread ended") };
@@ -82,24 +88,37 @@ impl Load {
         })
     }
 
-    /// All of it with one relay agent.
+    /// Puts the whole load on a server by one relay agent.
     fn run_from_one(&self, server: SocketAddr) -> Result<Outcome> {
         let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut command = Command::new(program("perfdhcp", "kea-admin")?);
-        command.args(["-4", "-l", "127.0.0.1", "-L", &port.to_string(), "-N", &server.port().to_string()]);
+        command.args([
+            "-4",
+            "-l",
+            "127.0.0.1",
+            "-L",
+            &port.to_string(),
+            "-N",
+            &server.port().to_string(),
+        ]);
         command.args(["-o", OPTION_82]);
-        command.args(["-r", &format!("{:.0}", self.rate.max(1.0)), "-R", &MOST_CLIENTS.to_string()]);
-        // By itself it begins with the same client in every run, whatever its seed.
+        command.args([
+            "-r",
+            &format!("{:.0}", self.rate.max(1.0)),
+            "-R",
+            &MOST_CLIENTS.to_string(),
+        ]);
+        // Without a base, perfdhcp begins with the same client in every run.
         let [high, low] = RUNS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         command.args(["-b", &format!("mac=02:{high:02x}:{low:02x}:00:00:00")]);
         let clients = (self.rate * self.period.as_secs_f64()).max(1.0);
         command.args(["-n", &format!("{clients:.0}")]);
-        // The last OFFER may take so long, and there is an ACK after it.
+        // The last OFFER may take its whole patience, and its ACK comes after it.
         let wait = self.patience + Duration::from_millis(200);
         command.args(["-W", &wait.as_micros().to_string(), "-x", "t"]);
         let output = command.arg(server.ip().to_string()).output().context("perfdhcp")?;
         let text = String::from_utf8_lossy(&output.stdout);
-        // 3: some exchanges were not completed, which is what is to be counted.
+        // 3: some exchanges were not completed. The outcome counts them.
         if !matches!(output.status.code(), Some(0 | 3)) {
             let errors = String::from_utf8_lossy(&output.stderr);
             let error = errors.lines().chain(text.lines()).find(|line| line.starts_with("ERROR"));
@@ -109,12 +128,13 @@ impl Load {
     }
 }
 
-/// Reads what perfdhcp prints in the end: for DISCOVER and OFFER, then for REQUEST and ACK, the numbers of packets, and, with
-/// `-x t`, when each that was answered was sent and received.
+/// Reads what perfdhcp prints in the end, first for DISCOVER and OFFER, then for REQUEST and ACK:
+/// the numbers of packets, and (`-x t`) when each query with a reply was sent and its reply
+/// received.
 fn read(text: &str, patience: Duration) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut is_ack = false;
-    // When the first and the last DISCOVER were sent that got an OFFER.
+    // When the first and the last DISCOVER with an OFFER were sent.
     let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
     for line in text.lines() {
         if line.starts_with("***") {
@@ -138,17 +158,18 @@ fn read(text: &str, patience: Duration) -> Result<Outcome> {
     ensure!(outcome.sent > 0, "perfdhcp does not say how many packets it sent:\n{text}");
     let late = outcome.offers.iter().filter(|&&took| took > patience).count();
     outcome.served = outcome.acks.len().saturating_sub(late);
-    // The first is the begin of the time in which the others were sent.
-    outcome.rate = if last > first { (outcome.offers.len() - 1) as f64 / (last - first) } else { 0.0 };
+    // The first DISCOVER marks the begin of the interval in which the rest were sent.
+    outcome.rate =
+        if last > first { (outcome.offers.len() - 1) as f64 / (last - first) } else { 0.0 };
     Ok(outcome)
 }
 
-/// Percentiles of what so many packets took that were sent, in milliseconds, as far as there are enough for them. Those that
-/// got no reply took longest.
+/// Percentiles of the time from a query to its reply. `took` has the times of the queries that got
+/// a reply; `sent` queries were sent. A query without a reply counts as slower than any other.
 pub fn times(mut took: Vec<Duration>, sent: usize) -> Times {
     took.sort_unstable();
     let at = |part: f64| {
-        // At least one is to be slower.
+        // At least one query must be slower.
         let index = (sent as f64 * part) as usize;
         let time = took.get(index).filter(|_| index + 1 < sent)?;
         Some(time.as_micros() as f64 / 1000.0)
@@ -156,14 +177,15 @@ pub fn times(mut took: Vec<Duration>, sent: usize) -> Times {
     Times { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
 }
 
-/// The highest rate that is sustained, to about two parts in a hundred, looked for from `guess` on in steps of `step`
-/// (a factor): up or down to where it changes, then by halves. `run` is given a rate.
+/// Searches the highest rate that is sustained, to about two parts in a hundred. The search begins
+/// at `guess` and multiplies or divides by `step` until a rate is sustained and the next is not;
+/// then it halves the interval between these two. `run` puts a rate on the server.
 pub fn search(guess: f64, step: f64, mut run: impl FnMut(f64) -> Result<Outcome>) -> Result<f64> {
     const NARROW: f64 = 1.02;
-    /// Below it nothing is looked for.
+    /// The search ends below this rate.
     const LOWEST: f64 = 1.0;
     let mut sustained = |rate: f64| -> Result<Option<f64>> {
-        // Twice, before it counts as too high: what else happens on the machine must not decide.
+        // A rate counts as too high after two failures: other work of the machine must not decide.
         for _ in 0..2 {
             let outcome = run(rate)?;
             if outcome.is_sustained() {
@@ -213,11 +235,14 @@ mod tests {
 
     #[test]
     fn what_perfdhcp_prints() {
-        let text = "***Statistics for: DISCOVER-OFFER***\nsent packets: 3\nreceived packets: 2\ndrops: 1\n\
+        let text = "***Statistics for: DISCOVER-OFFER***\n\
+             sent packets: 3\nreceived packets: 2\ndrops: 1\n\
              ***Timestamps for packets: DISCOVER-OFFER***\n\
-             sent / received: 000000.000000 / 000000.001000\nsent / received: 000002.000000 / 000002.003000\n\
+             sent / received: 000000.000000 / 000000.001000\n\
+             sent / received: 000002.000000 / 000002.003000\n\
              ***Statistics for: REQUEST-ACK***\nsent packets: 2\nreceived packets: 2\n\
-             ***Timestamps for packets: REQUEST-ACK***\nsent / received: 000000.001000 / 000000.005000\n\
+             ***Timestamps for packets: REQUEST-ACK***\n\
+             sent / received: 000000.001000 / 000000.005000\n\
              sent / received: 000002.003000 / 000002.004000\n";
         let mut outcome = read(text, Duration::from_millis(3)).unwrap();
         assert_eq!((outcome.sent, outcome.served, outcome.rate), (3, 2, 0.5));
@@ -226,7 +251,10 @@ mod tests {
         let late = read(text, Duration::from_millis(2)).unwrap();
         assert_eq!(late.served, 1);
         outcome.add(late);
-        assert_eq!((outcome.sent, outcome.served, outcome.rate, outcome.acks.len()), (6, 3, 1.0, 4));
+        assert_eq!(
+            (outcome.sent, outcome.served, outcome.rate, outcome.acks.len()),
+            (6, 3, 1.0, 4)
+        );
         assert!(read("perfdhcp: no", Duration::ZERO).is_err());
     }
 
@@ -254,7 +282,8 @@ mod tests {
             .unwrap();
             assert!((4321.0 * 0.98..=4321.0).contains(&found), "{found} from {guess}");
         }
-        let nothing = search(5.0, 1.5, |rate| Ok(Outcome { sent: 100, rate, ..Outcome::default() }));
+        let nothing =
+            search(5.0, 1.5, |rate| Ok(Outcome { sent: 100, rate, ..Outcome::default() }));
         assert_eq!(nothing.unwrap(), 0.0);
     }
 }
