@@ -48,8 +48,8 @@ build:
 # A real nginx and a real kea-dhcp4 with the hook, and a client that asks for an address.
 demo: deps
 	@$(BUILD)
-	@$(CARGO) build --locked --release --package remote-opts-demo --package dhcp-client
-	@target/release/demo
+	@$(CARGO) build --locked --package remote-opts-demo --package dhcp-client
+	@target/debug/demo
 
 # Unit tests, and every test against a real kea-dhcp4 that has the library of `make build`.
 test: deps

@@ -101,7 +101,7 @@ fn client() -> Result<PathBuf> {
     let client = env::current_exe()?.with_file_name("dhcp-client");
     ensure!(
         client.is_file(),
-        "{} is missing: cargo build --locked --release -p dhcp-client",
+        "{} is missing: cargo build --locked -p dhcp-client",
         client.display()
     );
     let here = env::current_dir()?;
