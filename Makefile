@@ -18,7 +18,6 @@ CXX_FILES = $(wildcard shim/*.h shim/*.cc test/kea/*.cc)
 # benchmark and for the images. Built together with other packages, the library would be another
 # file: Cargo unites the features that packages of one build ask of a dependency.
 BUILD = $(CARGO) build --locked --release
-LIBRARY_PACKAGE := kea-hook-remote-opts
 
 # The Debian release, and with it the Kea, of targets that run in Docker: trixie (2.6), forky (3.0).
 DEBIAN ?= trixie
@@ -54,8 +53,7 @@ demo: deps
 # Unit tests, and every test against a real kea-dhcp4 that has the library of `make build`.
 test: deps
 	$(BUILD)
-	$(CARGO) test --locked --lib
-	$(CARGO) test --locked --workspace --exclude $(LIBRARY_PACKAGE)
+	$(CARGO) test --locked --workspace
 
 # The tests of the crate that needs no Kea.
 test-core:
