@@ -43,8 +43,6 @@ pub struct Instance {
     _runtime: Runtime,
     /// Reads queries as the configuration says.
     pub queries: QueryReader,
-    /// The first service. Lines show a request's URL as this service gets it.
-    pub first_service: ServiceUrl,
     /// The longest time of one lookup.
     pub timeout: Duration,
     /// What a client gets whose lookup failed.
@@ -57,6 +55,14 @@ pub struct Instance {
     pub places: ParkingPlaces,
     /// For lines about packets that find no place.
     pub parking_full: Throttle,
+    /// What it takes to edit a reply.
+    pub editing: Arc<Editing>,
+}
+
+/// What it takes to edit a reply, beside the answer. Any packet thread.
+pub struct Editing {
+    /// The first service. Lines show a request's URL as this service gets it.
+    pub first_service: ServiceUrl,
     /// For lines about refused members of answers.
     pub refusals: Throttle,
 }
@@ -158,14 +164,16 @@ impl Instance {
         Ok(Instance {
             _runtime: runtime,
             queries,
-            first_service: settings.services[0].clone(),
             timeout: settings.timeout,
             on_error: settings.on_error,
             engine,
             main_thread,
             places: ParkingPlaces::default(),
             parking_full: Throttle::default(),
-            refusals: Throttle::of(REFUSALS),
+            editing: Arc::new(Editing {
+                first_service: settings.services[0].clone(),
+                refusals: Throttle::of(REFUSALS),
+            }),
         })
     }
 }

@@ -20,8 +20,8 @@
 //! | [`listener`] | what the engine of core reports → Kea's log |
 //! | [`statistics`] | Kea's statistics |
 //!
-//! C++ is called through [`ffi`] alone, and unsafe code is in [`exports`], [`ffi`] and [`callouts`]
-//! alone.
+//! C++ is called through [`ffi`] alone. Unsafe code is in [`exports`], [`ffi`] and [`callouts`]; the
+//! two link attributes in this file are unsafe by their form alone.
 
 pub mod callouts;
 pub mod exports;

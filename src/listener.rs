@@ -16,13 +16,13 @@ use crate::log::{
 /// Writes a line for each event, but for events that are throttled.
 pub struct LogListener {
     /// In the order of the parameter `url`. At least one.
-    services: Vec<Service>,
+    services: Vec<ServiceLines>,
     /// For lines about lookups that are shed.
     shed: Throttle,
 }
 
 /// One service, as lines name it.
-struct Service {
+struct ServiceLines {
     url: ServiceUrl,
     /// For lines about requests that failed. Each service has its own, so that a service that fails
     /// all the time does not hide another one's failures.
@@ -33,7 +33,8 @@ impl LogListener {
     /// `services` are the services of the configuration, in the order of the parameter `url`; at
     /// least one.
     pub fn new(services: &[ServiceUrl]) -> Self {
-        let service = |url: &ServiceUrl| Service { url: url.clone(), failed: Throttle::default() };
+        let service =
+            |url: &ServiceUrl| ServiceLines { url: url.clone(), failed: Throttle::default() };
         LogListener { services: services.iter().map(service).collect(), shed: Throttle::default() }
     }
 }

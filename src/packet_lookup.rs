@@ -18,7 +18,7 @@ use remote_opts_core::guard::guard;
 use remote_opts_core::lookup::{Outcome, Question, Source};
 
 use crate::ffi::{self, Callout, Packet};
-use crate::instance::{self, Instance};
+use crate::instance::{self, Editing, Instance};
 use crate::log::{
     Message, REMOPTS_CACHED, REMOPTS_DROPPED, REMOPTS_EDIT_REFUSED, REMOPTS_EDITED,
     REMOPTS_EXCEPTION, REMOPTS_LOOKUP_EMPTY, REMOPTS_NOT_NAMED, REMOPTS_PARKING_FULL,
@@ -137,14 +137,18 @@ struct Lookup {
     /// Weak: a packet that Kea has not finished must not keep an instance alive that is unloaded,
     /// whose end lets the packet go.
     instance: Weak<Instance>,
+    /// What it takes to edit the reply. A packet that was resumed just before the library is
+    /// unloaded still gets its answer.
+    editing: Arc<Editing>,
     /// What the lookup has found. Set before Kea goes on with the packet.
     outcome: OnceLock<Outcome>,
 }
 
 impl PacketLookup {
     fn new(instance: &Arc<Instance>, question: Question) -> Self {
-        let instance = Arc::downgrade(instance);
-        PacketLookup(Arc::new(Lookup { question, instance, outcome: OnceLock::new() }))
+        let (weak, editing) = (Arc::downgrade(instance), Arc::clone(&instance.editing));
+        let outcome = OnceLock::new();
+        PacketLookup(Arc::new(Lookup { question, instance: weak, editing, outcome }))
     }
 
     /// subnet4_select: finds the answer. Where a service must be asked, the packet is parked, or,
@@ -177,7 +181,7 @@ impl PacketLookup {
                 }
                 None => {
                     if let Some(held_back) = instance.parking_full.pass() {
-                        let url = question.request.shown_at(&instance.first_service);
+                        let url = question.request.shown_at(&instance.editing.first_service);
                         REMOPTS_PARKING_FULL
                             .warn([&question.label, &format_args!("{url}{held_back}")]);
                     }
@@ -206,19 +210,18 @@ impl PacketLookup {
     /// pkt4_send: writes the answer into the reply. A reply without an answer stays as Kea made it.
     /// Packet thread.
     pub fn write(&self, query: &Packet, reply: &Packet) {
-        let Some(instance) = self.0.instance.upgrade() else {
-            return;
-        };
         let reply_type = match reply.message_type() {
             Ok(reply_type) => reply_type,
             Err(exception) => return log_exception("pkt4_send", &exception),
         };
         if is_edited(reply_type) {
-            self.0.edit(&instance, query, reply);
+            self.0.edit(query, reply);
         }
         // An ACK or a NAK ends the exchange.
         if reply_type != message_type::OFFER {
-            instance.engine.exchange_over(&self.0.question.transaction.client);
+            if let Some(instance) = self.0.instance.upgrade() {
+                instance.engine.exchange_over(&self.0.question.transaction.client);
+            }
         }
     }
 }
@@ -282,36 +285,32 @@ impl Lookup {
             statistics::count(statistic);
         }
         match &outcome {
-            Outcome::Answered(_, Source::Stale) => self.debug(instance, &REMOPTS_STALE),
-            Outcome::Answered(_, Source::Cached) => self.debug(instance, &REMOPTS_CACHED),
+            Outcome::Answered(_, Source::Stale) => self.debug(&REMOPTS_STALE),
+            Outcome::Answered(_, Source::Cached) => self.debug(&REMOPTS_CACHED),
             _ => {}
         }
         if let Outcome::Answered(answer, _) = &outcome {
             if answer.is_nothing() {
-                self.debug(instance, &REMOPTS_LOOKUP_EMPTY);
+                self.debug(&REMOPTS_LOOKUP_EMPTY);
             }
         }
         if verdict == Verdict::Drop {
             statistics::count(statistics::DROPPED);
-            self.debug(instance, &REMOPTS_DROPPED);
+            self.debug(&REMOPTS_DROPPED);
         }
         // Set once: each packet has one outcome.
         let _ = self.outcome.set(outcome);
-        self.add_classes(instance, add_class);
+        self.add_classes(add_class);
         verdict
     }
 
     /// Puts the query into the answer's client classes, before Kea goes on with it.
-    fn add_classes(
-        &self,
-        instance: &Instance,
-        add_class: &dyn Fn(&str) -> Result<bool, cxx::Exception>,
-    ) {
+    fn add_classes(&self, add_class: &dyn Fn(&str) -> Result<bool, cxx::Exception>) {
         let Some(Outcome::Answered(answer, _)) = self.outcome.get() else {
             return;
         };
         for class in &answer.client_classes {
-            let refuse = |reason: &dyn Display| self.refuse(instance, reason, &class_member(class));
+            let refuse = |reason: &dyn Display| self.refuse(reason, &class_member(class));
             match add_class(class) {
                 Ok(true) => {}
                 Ok(false) => refuse(&Reason::UnknownClass),
@@ -321,33 +320,33 @@ impl Lookup {
     }
 
     /// Writes the answer, if there is one, into the reply.
-    fn edit(&self, instance: &Instance, query: &Packet, reply: &Packet) {
+    fn edit(&self, query: &Packet, reply: &Packet) {
         let Some(Outcome::Answered(answer, _)) = self.outcome.get() else {
             return;
         };
         if answer.is_nothing() {
             return;
         }
-        let refuse = |reason: &dyn Display, member: &Member| self.refuse(instance, reason, member);
+        let refuse = |reason: &dyn Display, member: &Member| self.refuse(reason, member);
         let mut written = REMOPTS_EDITED.debug_enabled().then(Vec::new);
         reply::apply(answer, query, reply, &refuse, written.as_mut());
         if let Some(written) = written {
-            let url = self.question.request.shown_at(&instance.first_service);
+            let url = self.question.request.shown_at(&self.editing.first_service);
             REMOPTS_EDITED.debug([&self.question.label, &written.join(", "), &url]);
         }
     }
 
     /// Logs that one member of the answer is refused.
-    fn refuse(&self, instance: &Instance, reason: &dyn Display, member: &Member) {
-        if let Some(held_back) = instance.refusals.pass() {
+    fn refuse(&self, reason: &dyn Display, member: &Member) {
+        if let Some(held_back) = self.editing.refusals.pass() {
             REMOPTS_EDIT_REFUSED
                 .warn([&self.question.label, &format_args!("{reason}: {member}{held_back}")]);
         }
     }
 
     /// Logs a message about the packet and its request.
-    fn debug(&self, instance: &Instance, message: &Message<2>) {
-        let url = self.question.request.shown_at(&instance.first_service);
+    fn debug(&self, message: &Message<2>) {
+        let url = self.question.request.shown_at(&self.editing.first_service);
         message.debug([&self.question.label, &url]);
     }
 }

@@ -114,7 +114,8 @@ impl QueryReader {
         let hardware_length = client.len();
         let has_identifier = query.read_option(CLIENT_IDENTIFIER, &mut client)?;
         let (client, xid) = (Arc::<[u8]>::from(client), query.transaction_id()?);
-        let label = Label { client: Arc::clone(&client), hardware_length, has_identifier, xid };
+        let label =
+            PacketLabel { client: Arc::clone(&client), hardware_length, has_identifier, xid };
         let continues = query.message_type()? == message_type::REQUEST;
         let transaction = Transaction { client, xid, continues };
         Ok(Some(Question { request: Arc::new(request), transaction, label: Arc::new(label) }))
@@ -170,7 +171,7 @@ fn option(packet: &Packet, code: u8) -> Result<Option<Vec<u8>>, cxx::Exception> 
 
 /// How Kea's own log names a packet, for lines that are written when the packet is out of reach.
 /// Shown, it becomes text; any thread.
-struct Label {
+struct PacketLabel {
     /// The hardware type and address, then the client identifier.
     client: Arc<[u8]>,
     /// How many bytes of `client` are the hardware type and address.
@@ -180,7 +181,7 @@ struct Label {
     xid: u32,
 }
 
-impl Display for Label {
+impl Display for PacketLabel {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let (hardware, identifier) = self.client.split_at(self.hardware_length);
         match ffi::packet_label(hardware, self.has_identifier, identifier, self.xid) {
@@ -199,7 +200,7 @@ mod tests {
         let client: Arc<[u8]> = Arc::new([1, 2, 0, 0, 0, 0, 9, 0xff, 1, 2]);
         let label = |has_identifier, length| {
             let client = client[..length].into();
-            Label { client, hardware_length: 7, has_identifier, xid: 0x1234 }.to_string()
+            PacketLabel { client, hardware_length: 7, has_identifier, xid: 0x1234 }.to_string()
         };
         assert_eq!(label(true, 10), "[hwtype=1 02:00:00:00:00:09], cid=[ff:01:02], tid=0x1234");
         assert_eq!(label(false, 7), "[hwtype=1 02:00:00:00:00:09], cid=[no info], tid=0x1234");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `make docs`: writes what is made of the table of parameters into the documentation.
 //!
-//! Run in the project's folder. A test (core/tests/documents.rs) fails where a file differs from the
-//! table.
+//! Run in the project's folder. A test (core/tests/documents.rs) fails where a file differs from
+//! the table.
 
 use std::fs;
 

@@ -21,7 +21,7 @@ const DOWN_AFTER: u32 = 3;
 
 /// The services of one configuration.
 pub struct Failover<F> {
-    services: Vec<Service>,
+    services: Vec<ServiceState>,
     fetch: F,
     /// The time of one lookup, all services together.
     timeout: Duration,
@@ -31,7 +31,7 @@ pub struct Failover<F> {
 }
 
 /// One service and its state.
-struct Service {
+struct ServiceState {
     url: ServiceUrl,
     /// Whether lookups ask the service.
     up: AtomicBool,
@@ -62,9 +62,9 @@ impl Failures {
     }
 }
 
-impl Service {
+impl ServiceState {
     fn new(url: ServiceUrl) -> Self {
-        Service {
+        ServiceState {
             url,
             up: AtomicBool::new(true),
             failures: Mutex::default(),
@@ -86,7 +86,7 @@ impl<F: Fetch> Failover<F> {
         timeout: Duration,
         listener: Arc<dyn Listener>,
     ) -> Arc<Self> {
-        let services = services.into_iter().map(Service::new).collect();
+        let services = services.into_iter().map(ServiceState::new).collect();
         Arc::new(Failover { services, fetch, timeout, listener, wanted: Wanted::default() })
     }
 

@@ -41,6 +41,9 @@ pub enum Failure {
     /// The body is longer than [`MAX_BODY`].
     #[error("the body is longer than {MAX_BODY} bytes")]
     TooLong,
+    /// The body cannot be decompressed.
+    #[error("the body cannot be decompressed: {0}")]
+    Undecodable(String),
     /// The body is not an answer.
     #[error(transparent)]
     NotAnAnswer(#[from] ParseError),
@@ -56,6 +59,7 @@ impl Failure {
             Failure::Status(_)
             | Failure::Redirect(_)
             | Failure::TooLong
+            | Failure::Undecodable(_)
             | Failure::NotAnAnswer(_) => true,
             Failure::Late(_) | Failure::Connection(_) | Failure::ServerError(_) => false,
         }

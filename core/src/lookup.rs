@@ -75,13 +75,13 @@ struct Shared<F> {
 struct State {
     cache: Cache,
     /// Who waits for each request in flight.
-    in_flight: HashMap<Arc<Request>, Vec<Waiting>>,
+    in_flight: HashMap<Arc<Request>, Vec<WaitingPacket>>,
     /// Whether the engine is closed. A closed engine looks nothing up.
     closed: bool,
 }
 
 /// A packet that waits for a request in flight.
-struct Waiting {
+struct WaitingPacket {
     transaction: Transaction,
     deliver: Deliver,
 }
@@ -118,7 +118,7 @@ impl<F: Fetch> LookupEngine<F> {
             return deliver(outcome);
         }
         let Question { request, transaction, label } = question;
-        let waiting = Waiting { transaction, deliver };
+        let waiting = WaitingPacket { transaction, deliver };
         if let Some(others) = state.in_flight.get_mut(&request) {
             others.push(waiting);
             drop(state);
@@ -199,7 +199,7 @@ impl<F: Fetch> Shared<F> {
         }
         let told: Vec<_> = waiting
             .into_iter()
-            .map(|Waiting { transaction, deliver }| {
+            .map(|WaitingPacket { transaction, deliver }| {
                 let outcome = match &found {
                     Some(Found { answer, .. }) => {
                         state.cache.begin_exchange(request, &transaction, answer, now);

@@ -12,7 +12,8 @@ const LINES: u32 = 10;
 /// The time in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Lets a number of lines through in each window of ten seconds, and counts the lines it holds back.
+/// Lets a number of lines through in each window of ten seconds, and counts the lines that it holds
+/// back.
 pub struct Throttle {
     /// The lines that pass in one window.
     lines: u32,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A real nginx as the service, by each version of HTTP. The scripted service of the other tests
-//! speaks HTTP/1.1 alone; here it stands behind nginx where a test needs a slow service, or wants to
-//! see the header fields of a request.
+//! speaks HTTP/1.1 alone; here it stands behind nginx where a test needs a slow service, or wants
+//! to see the header fields of a request.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -396,8 +396,8 @@ fn a_redirect_is_not_followed() {
     });
 }
 
-/// With `http2` the hook does not ask whether an http service speaks HTTP/2. A service that does not
-/// is a failure, and the log says so.
+/// With `http2` the hook does not ask whether an http service speaks HTTP/2. A service that does
+/// not is a failure, and the log says so.
 #[test]
 fn http_2_without_negotiation_needs_a_service_that_speaks_it() {
     in_both_modes(|threads| {

@@ -135,7 +135,8 @@ impl Answer {
     }
 }
 
-/// The option that a key names: a code in plain decimal digits, or a name. A name begins with a letter.
+/// The option that a key names: a code in plain decimal digits, or a name. A name begins with a
+/// letter.
 fn option_id(key: &str) -> Result<OptionId, Reason> {
     let name = key.starts_with(|first: char| first.is_ascii_alphabetic());
     match key.parse() {

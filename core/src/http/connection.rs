@@ -26,6 +26,10 @@ const HTTP2_PING_AFTER: Duration = Duration::from_secs(2);
 /// An HTTP/2 connection ends when a PING is not answered for so long.
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// After so long without a frame, a dead HTTP/2 connection has ended: see the two times above.
+pub const PING_ENDS_AFTER: Duration =
+    Duration::from_secs(1 + HTTP2_PING_AFTER.as_secs() + HTTP2_PING_TIMEOUT.as_secs());
+
 /// The protocols that TLS offers the service, the best one first (RFC 7301).
 const ALPN: [&str; 2] = ["h2", "http/1.1"];
 

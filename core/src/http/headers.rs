@@ -2,8 +2,11 @@
 //! The header fields of every request: the hook's own, and the fields of the parameters `headers`
 //! and `bearer-token-file`.
 
+use openssl::base64;
+use percent_encoding::percent_decode_str;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use serde_json::Value;
+use url::Url;
 
 use super::files;
 use crate::config::parameter::{BEARER_TOKEN_FILE, HEADERS};
@@ -33,6 +36,21 @@ pub fn of_requests(settings: &Settings) -> Result<HeaderMap, ConfigError> {
     }
     headers.extend(given);
     Ok(headers)
+}
+
+/// The Authorization header of the user name and password in a URL, byte for byte as the URL
+/// encodes them (RFC 7617, section 2). `None` for a URL without either.
+pub fn basic(url: &Url) -> Option<HeaderValue> {
+    let (user, password) = (url.username(), url.password());
+    if user.is_empty() && password.is_none() {
+        return None;
+    }
+    let user = percent_decode_str(user);
+    let password = percent_decode_str(password.unwrap_or_default());
+    let both: Vec<_> = user.chain([b':']).chain(password).collect();
+    let mut value = HeaderValue::try_from(format!("Basic {}", base64::encode_block(&both))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// The fields of the parameter `headers`.

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 //! HTTP: asks one service for one URL, and reads the response.
 //!
-//! The engine calls [`Client`] through the trait [`Fetch`], on the runtime's thread. No other module
-//! of the crate knows HTTP.
+//! The engine calls [`Client`] through the trait [`Fetch`], on the runtime's thread. No other
+//! module of the crate knows HTTP.
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use http::header::{AGE, CACHE_CONTROL, HeaderMap, HeaderValue};
+use http::header::{AGE, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use thiserror::Error as ThisError;
 use tokio::sync::Semaphore;
@@ -30,15 +30,18 @@ mod headers;
 mod service;
 
 use connection::{Connections, tls_connector};
-use service::Service;
+use service::{HTTP2_CONNECTIONS, ServiceConnections};
 
 /// The longest wait for the body of a response whose status says it all. A connection with an
 /// unread body cannot be used again, but a new connection is cheaper than a longer wait.
 const REST_OF_BODY: Duration = Duration::from_millis(20);
 
-/// What the HTTP library says to a request when another request has tried to make the connection
-/// that both were to share.
+/// What the HTTP library says to a request when another request, which was making the connection
+/// that both were to share, has failed or given up.
 const SHARED_ATTEMPT: &str = "client error (Connect): request was canceled";
+
+/// How often a request that was not sent for this reason is sent again.
+const SHARED_ATTEMPTS: usize = 3;
 
 /// Why the HTTP client could not be set up.
 #[derive(Debug, ThisError)]
@@ -57,24 +60,29 @@ pub enum SetupError {
 /// The HTTP client of one configuration, with its connections to every service.
 pub struct Client {
     /// In the order of the parameter `url`.
-    services: Vec<Service>,
+    services: Vec<ServiceConnections>,
     /// How long an answer may be used where the service does not say.
     silent: Freshness,
 }
 
 impl Client {
     /// Sets the client up, and reads the files that the settings name. `connections` bounds the
-    /// HTTP/1.1 connections in use at once; past it, requests wait for a connection.
+    /// connections in use at once. The few of HTTP/2 are set aside; past the rest, requests wait
+    /// for an HTTP/1.1 connection.
     pub fn new(settings: &Settings, connections: usize) -> Result<Self, SetupError> {
         settings.services.iter().try_for_each(check)?;
+        let may_speak_http2 =
+            |service: &&ServiceUrl| settings.http2 || service.url().scheme() == "https";
+        let http2 = settings.services.iter().filter(may_speak_http2).count() * HTTP2_CONNECTIONS;
+        let http1 = connections.saturating_sub(http2).max(connections / 2).max(1);
         let connections = Connections {
             headers: headers::of_requests(settings)?,
             tls: tls_connector(settings)?,
-            http1_limit: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            http1_limit: Arc::new(Semaphore::new(http1.min(Semaphore::MAX_PERMITS))),
         };
         let services = settings.services.iter();
         let services = services
-            .map(|service| Service::new(service.url(), settings.http2, &connections))
+            .map(|service| ServiceConnections::new(service.url(), settings.http2, &connections))
             .collect::<Result<_, _>>()?;
         Ok(Client { services, silent: settings.freshness })
     }
@@ -89,20 +97,42 @@ fn check(service: &ServiceUrl) -> Result<(), ConfigError> {
 }
 
 impl Fetch for Client {
-    async fn get(&self, service: usize, url: Url) -> Result<Found, Failure> {
+    async fn get(&self, service: usize, mut url: Url) -> Result<Found, Failure> {
         let service = &self.services[service];
-        let route = service.route().await?;
+        if service.authorization.is_some() {
+            // The header says it. Both calls fail only for a URL without a host.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+        }
+        let mut route = service.route().await?;
+        let send = || {
+            let mut request = route.client().get(url.clone());
+            if let Some(authorization) = &service.authorization {
+                request = request.header(AUTHORIZATION, authorization.clone());
+            }
+            request.send()
+        };
+        let mut response = send().await;
+        for _ in 0..SHARED_ATTEMPTS {
+            match &response {
+                Err(error) if is_of_another_request(error) => response = send().await,
+                _ => break,
+            }
+        }
         // A service may close a kept connection at the very moment of its use. A GET may be
         // repeated (RFC 9110, section 9.2.2).
-        let response = match route.client().get(url.clone()).send().await {
-            Err(error) if !error.is_connect() && !error.is_builder() => {
-                route.client().get(url).send().await
-            }
-            sent => sent,
-        };
-        let response = response.inspect_err(|error| route.failed(error)).map_err(failure)?;
-        read(response, self.silent).await
+        if response.as_ref().is_err_and(|error| !error.is_connect() && !error.is_builder()) {
+            response = send().await;
+        }
+        route.ended(&response);
+        read(response.map_err(failure)?, self.silent).await
     }
+}
+
+/// Whether a request was not sent because another request gave up the connection that both were to
+/// share.
+fn is_of_another_request(error: &reqwest::Error) -> bool {
+    error.is_connect() && error.source().is_some_and(|cause| causes(cause) == SHARED_ATTEMPT)
 }
 
 /// Reads a response. `silent` counts where it does not say how long its answer may be used.
@@ -153,10 +183,14 @@ fn failure(error: reqwest::Error) -> Failure {
     // The library's own outermost words are "error sending request", and the URL, which the engine
     // reports by itself.
     let error = error.without_url();
+    let is_of_the_body = error.is_decode();
     let text = match error.source() {
         Some(cause) => causes(cause),
         None => error.to_string(),
     };
+    if is_of_the_body {
+        return Failure::Undecodable(text);
+    }
     Failure::Connection(match text.as_str() {
         SHARED_ATTEMPT => "the connection that several requests wait for cannot be made".to_owned(),
         _ => text,

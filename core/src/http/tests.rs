@@ -2,6 +2,8 @@
 //! The HTTP client against a service on loopback that says what the test wants, byte for byte.
 //! (Real HTTP services, HTTP/2 and TLS are in the tests against a real Kea.)
 
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use openssl::base64;
@@ -24,7 +26,8 @@ impl Raw {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let requests = Arc::<Mutex<Vec<String>>>::default();
-        let (kept, responses) = (Arc::clone(&requests), responses.concat_each());
+        let responses: Vec<_> = responses.iter().map(|response| response.to_vec()).collect();
+        let kept = Arc::clone(&requests);
         tokio::spawn(async move {
             for number in 0.. {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -41,17 +44,6 @@ impl Raw {
     /// The requests so far, each with its header fields.
     fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
-    }
-}
-
-/// Owned copies, for a task of its own.
-trait ConcatEach {
-    fn concat_each(&self) -> Vec<Vec<u8>>;
-}
-
-impl ConcatEach for [&[u8]] {
-    fn concat_each(&self) -> Vec<Vec<u8>> {
-        self.iter().map(|part| part.to_vec()).collect()
     }
 }
 
@@ -77,17 +69,21 @@ const NOTHING: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
 
 #[tokio::test]
 async fn user_and_password_of_a_url_become_a_header() {
-    for (credentials, user) in
-        [("u:p@", "u:p"), ("u@", "u:"), (":p@", ":p"), ("u:p%3A%40@", "u:p:@")]
-    {
+    let users: [(&str, &[u8]); 5] = [
+        ("u:p@", b"u:p"),
+        ("u@", b"u:"),
+        (":p@", b":p"),
+        ("u:p%3A%40@", b"u:p:@"),
+        ("u:%FC@", b"u:\xfc"),
+    ];
+    for (credentials, user) in users {
         for parameters in ["", r#", "headers": {"Authorization": "Bearer token"}"#] {
             let service = Raw::saying(&[NOTHING]).await;
             let url = format!("http://{credentials}{}/x?y=@", service.address);
             assert!(get(&url, parameters).await.unwrap().answer.is_nothing());
             let request = service.requests().remove(0).to_lowercase();
             assert!(request.starts_with("get /x?y=@ http/1.1\r\n"), "{request}");
-            let basic =
-                format!("\r\nauthorization: basic {}", base64::encode_block(user.as_bytes()));
+            let basic = format!("\r\nauthorization: basic {}", base64::encode_block(user));
             assert!(request.contains(&basic.to_lowercase()), "{request}");
             assert_eq!(request.matches("authorization").count(), 1, "{request}");
             assert!(request.contains(&format!("\r\nhost: {}\r\n", service.address)), "{request}");
@@ -167,4 +163,81 @@ async fn a_url_that_is_no_uri_is_refused() {
     let failure = client.get(0, url).await.unwrap_err();
     assert!(matches!(failure, Failure::Connection(_)), "{failure}");
     assert!(failure.to_string().len() < 200, "{failure}");
+}
+
+/// Accepts connections, counts them, and gives each to `serve`.
+async fn accepting<S>(serve: impl Fn(TcpStream) -> S + Send + 'static) -> (String, Arc<AtomicUsize>)
+where
+    S: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let accepted = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(serve(stream));
+        }
+    });
+    (address, accepted)
+}
+
+/// Keeps a connection open and says nothing.
+async fn keep_silent(stream: TcpStream) {
+    let _stream = stream;
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn an_http_2_connection_without_a_response_is_passed_over() {
+    let (address, accepted) = accepting(keep_silent).await;
+    let url = format!("http://{address}/");
+    let client = client(&url, r#", "http2": true"#).unwrap();
+    for expected in 1..=3 {
+        let answer = client.get(0, Url::parse(&url).unwrap());
+        assert!(timeout(Duration::from_millis(100), answer).await.is_err());
+        assert_eq!(accepted.load(Ordering::Relaxed), expected);
+    }
+}
+
+#[tokio::test]
+async fn requests_share_one_attempt_to_negotiate() {
+    // The service closes each connection when it gets the first bytes of TLS.
+    let (address, accepted) = accepting(|mut stream| async move {
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    let url = format!("https://{address}/");
+    let client = Arc::new(client(&url, "").unwrap());
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let (client, url) = (Arc::clone(&client), Url::parse(&url).unwrap());
+        asked.spawn(async move { client.get(0, url).await });
+    }
+    while let Some(failure) = asked.join_next().await {
+        assert!(matches!(failure.unwrap(), Err(Failure::Connection(_))));
+    }
+    assert_eq!(accepted.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_to_negotiate_outlives_the_request_that_began_it() {
+    let (address, accepted) = accepting(keep_silent).await;
+    let url = format!("https://{address}/");
+    let client = client(&url, "").unwrap();
+    for _ in 0..3 {
+        let answer = client.get(0, Url::parse(&url).unwrap());
+        assert!(timeout(Duration::from_millis(50), answer).await.is_err());
+    }
+    assert_eq!(accepted.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_decompressed_is_a_bad_answer() {
+    let response = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n{}{}";
+    let service = Raw::saying(&[response]).await;
+    let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
+    assert!(failure.is_of_the_answer(), "{failure}");
 }
