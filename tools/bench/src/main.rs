@@ -80,6 +80,8 @@ enum Action {
         /// File with the results of the run
         json: PathBuf,
     },
+    /// Measures the memory of packets that wait for a service
+    Parked,
     /// Writes the tables and plots of the documents
     Report {
         /// Files that `run` has written
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
         Action::Load { case, rate, seconds } => load(&case, rate, Duration::from_secs_f64(seconds)),
         Action::Instructions { case } => instructions(&case),
         Action::Memory { json } => memory(json),
+        Action::Parked => parked(),
         Action::Report { json } => report(&json),
     };
     match done {
@@ -224,6 +227,20 @@ fn every_client_new(milliseconds: u64) -> Scenario {
         ServiceState::After(delay),
         parameters,
     )
+}
+
+/// How many packets wait, where the memory of waiting packets is measured.
+const PARKED: usize = 5000;
+
+/// Packets that wait for a service, by HTTP/1.1 and by HTTP/2.
+fn parked_scenarios() -> [Scenario; 2] {
+    let wait = json!({ "query": every_client()["query"], "timeout": 120_000 });
+    let mut wait_http2 = wait.clone();
+    wait_http2["http2"] = true.into();
+    [("HTTP/1.1", wait), ("HTTP/2", wait_http2)].map(|(protocol, parameters)| {
+        let name = format!("{PARKED} packets parked, {protocol}");
+        scenario(&name, ServiceState::After(Duration::from_secs(60)), parameters)
+    })
 }
 
 fn scenarios(bench: &Bench) -> Vec<Scenario> {
@@ -568,19 +585,12 @@ impl Bench {
 
     /// Memory with answers kept, beside Kea alone after as many clients; and with packets parked.
     fn memory(&self, rate: f64) -> Result<Vec<Memory>> {
-        const PARKED: usize = 5000;
         let kept = scenario(
             "answers kept",
             ServiceState::After(Duration::ZERO),
             json!({ "query": every_client()["query"], "cache-ttl": 3600, "cache-size": 100_000 }),
         );
-        let wait = json!({ "query": every_client()["query"], "timeout": 120_000 });
-        let mut wait_http2 = wait.clone();
-        wait_http2["http2"] = true.into();
-        let parked = [("HTTP/1.1", wait), ("HTTP/2", wait_http2)].map(|(protocol, parameters)| {
-            let name = format!("{PARKED} packets parked, {protocol}");
-            scenario(&name, ServiceState::After(Duration::from_secs(60)), parameters)
-        });
+        let parked = parked_scenarios();
         let mut found: Vec<Memory> = Vec::new();
         for round in 0..self.rounds {
             let mut keep = |name: String, measure: &dyn Fn() -> Result<f64>| -> Result<()> {
@@ -710,6 +720,19 @@ fn memory(json: PathBuf) -> Result<()> {
     bench.rounds = results.rounds;
     results.memory = bench.memory(memory_rate(&results))?;
     results::write(&results, &json)
+}
+
+fn parked() -> Result<()> {
+    raise_descriptor_limit()?;
+    ensure!(kea::parks(), "this Kea cannot park packets");
+    let (bench, _) = one("");
+    for scenario in parked_scenarios() {
+        let idle = start(&scenario)?.memory()?;
+        let waiting = bench.memory_parked(&scenario, PARKED, 1000.0)?;
+        let more = waiting - idle;
+        println!("{}: {waiting:.0} MiB, {more:.0} MiB more than idle", scenario.name);
+    }
+    Ok(())
 }
 
 fn instructions(case: &str) -> Result<()> {
