@@ -119,9 +119,14 @@ impl Site {
         parameters
     }
 
-    /// The requests that nginx has answered so far, each by the version of this site.
+    /// The requests that nginx has answered, each by the version of this site. nginx writes a
+    /// request to its log when the client has the answer already, so this function waits until the
+    /// log has `expected` requests.
     #[track_caller]
-    fn accesses(&self) -> Vec<Access> {
+    fn accesses(&self, expected: usize) -> Vec<Access> {
+        wait_until(&format!("{expected} requests in the log of nginx"), || {
+            self.nginx.accesses().expect("the access log").len() >= expected
+        });
         let accesses = self.nginx.accesses().expect("the access log");
         for access in &accesses {
             assert_eq!(access.protocol, self.version.name(), "{:?}: {access:?}", self.version);
@@ -129,9 +134,11 @@ impl Site {
         accesses
     }
 
-    /// How many connections carried the requests so far.
-    fn connections_used(&self) -> usize {
-        self.accesses().into_iter().map(|access| access.connection).collect::<BTreeSet<_>>().len()
+    /// How many connections carried the requests in the log of nginx, which must become at least
+    /// `expected` requests.
+    #[track_caller]
+    fn connections_used(&self, expected: usize) -> usize {
+        self.accesses(expected).into_iter().map(|access| access.connection).collect::<BTreeSet<_>>().len()
     }
 }
 
@@ -196,9 +203,10 @@ fn storm(version: Version) {
     } else {
         storm_of_waiting_threads(&kea);
     }
-    assert_eq!(site.accesses().len(), service.asked());
-    let used = site.connections_used();
-    println!("{version:?}: {used} connections carried {} requests", service.asked());
+    let asked = service.asked();
+    assert_eq!(site.accesses(asked).len(), asked);
+    let used = site.connections_used(asked);
+    println!("{version:?}: {used} connections carried {asked} requests");
     if version.is_2() {
         assert!(used <= MOST_CONNECTIONS, "{used} connections were used");
     }
@@ -257,9 +265,10 @@ fn connections_are_used_again() {
             let offer = kea.client().with(82, port(number)).discover();
             assert_eq!(offer.chain(), Some(about(number)), "{version:?}");
         }
-        assert_eq!(site.accesses().len(), 20);
+        assert_eq!(site.accesses(20).len(), 20);
         // One connection is enough. A busy machine may make nginx close it now and then.
-        assert!(site.connections_used() <= 3, "{version:?}: {}", site.connections_used());
+        let used = site.connections_used(20);
+        assert!(used <= 3, "{version:?}: {used}");
         kea.stop().assert_clean();
     });
 }
@@ -284,7 +293,8 @@ fn connections_that_nginx_closes_cost_no_answer() {
                 assert_eq!(client.reply("DISCOVER").chain(), Some(about(number)), "{version:?}");
             }
         }
-        assert!(site.connections_used() >= 10, "{version:?}: {}", site.connections_used());
+        let used = site.connections_used(clients.len());
+        assert!(used >= 10, "{version:?}: {used}");
         kea.stop().assert_clean();
     });
 }
@@ -315,7 +325,7 @@ fn header_fields_and_credentials_are_sent() {
             assert_eq!(request.header("Authorization"), Some(authorization));
             kea.stop().assert_clean();
         }
-        site.accesses();
+        site.accesses(service.asked());
     });
 }
 
@@ -353,7 +363,7 @@ fn a_compressed_answer_is_read() {
             assert_eq!(offer.chain().as_deref(), Some("somestring"), "{version:?} {path}");
             kea.stop().assert_clean();
         }
-        let encodings = site.accesses().into_iter().map(|access| access.encoding);
+        let encodings = site.accesses(2).into_iter().map(|access| access.encoding);
         assert_eq!(encodings.collect::<Vec<_>>(), ["gzip", "gzip"], "{version:?}");
     });
 }
@@ -380,7 +390,7 @@ fn a_body_past_64_kib_is_a_failure() {
         for path in ["/long", "/plain-long"] {
             assert_fails(&site, threads, path, &["65536", "64 KiB"]);
         }
-        let mut encodings = site.accesses().into_iter().map(|access| access.encoding);
+        let mut encodings = site.accesses(1).into_iter().map(|access| access.encoding);
         assert!(encodings.any(|encoding| encoding == "gzip"), "{version:?}");
     });
 }
@@ -390,7 +400,7 @@ fn a_redirect_is_not_followed() {
     with_each_version(|version, threads| {
         let site = files(version);
         assert_fails(&site, threads, "/redirect", &["302"]);
-        for access in site.accesses() {
+        for access in site.accesses(1) {
             assert!(!access.request.contains("/short"), "{version:?}: {access:?}");
         }
     });
@@ -424,14 +434,15 @@ fn reloads_of_nginx_cost_no_answer() {
             let offer = kea.client().with(82, port(number)).discover();
             assert_eq!(offer.chain(), Some(about(number)), "{version:?}");
             number += 1;
+            number as usize
         };
-        ask();
+        let mut asked = ask();
         for _ in 0..3 {
-            let before = site.connections_used();
+            let before = site.connections_used(asked);
             site.nginx.reload();
             wait_until("a connection to the new worker process", || {
-                ask();
-                site.connections_used() > before
+                asked = ask();
+                site.connections_used(asked) > before
             });
         }
         kea.stop().assert_clean();
