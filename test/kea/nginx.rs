@@ -138,7 +138,11 @@ impl Site {
     /// `expected` requests.
     #[track_caller]
     fn connections_used(&self, expected: usize) -> usize {
-        self.accesses(expected).into_iter().map(|access| access.connection).collect::<BTreeSet<_>>().len()
+        self.accesses(expected)
+            .into_iter()
+            .map(|access| access.connection)
+            .collect::<BTreeSet<_>>()
+            .len()
     }
 }
 

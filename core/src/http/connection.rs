@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
-//! How connections to services are made: TCP, TLS, and the HTTP library's clients that keep them.
+//! How connections to services are made: TCP and TLS.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderMap;
+use hyper_tls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
 use native_tls::TlsConnector;
 use reqwest::redirect::Policy;
-use reqwest::{ClientBuilder, retry};
+use reqwest::{Client, retry};
 use tokio::sync::Semaphore;
 
-use super::{SetupError, files};
+use super::{SetupError, files, headers};
 use crate::config::Settings;
 
 /// After so long without a packet on a connection, TCP asks the service for a sign of life.
@@ -19,36 +21,31 @@ const TCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A connection ends when the service's machine does not acknowledge a packet for so long.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
-/// After so long without a frame on an HTTP/2 connection, a PING asks for a sign of life (RFC 9113,
-/// section 6.7). Many requests share the connection, so a dead one must be noticed fast.
-const HTTP2_PING_AFTER: Duration = Duration::from_secs(2);
-
-/// An HTTP/2 connection ends when a PING is not answered for so long.
-const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// After so long without a frame, a dead HTTP/2 connection has ended: see the two times above.
-pub const PING_ENDS_AFTER: Duration =
-    Duration::from_secs(1 + HTTP2_PING_AFTER.as_secs() + HTTP2_PING_TIMEOUT.as_secs());
-
 /// The protocols that TLS offers the service, the best one first (RFC 7301).
 const ALPN: [&str; 2] = ["h2", "http/1.1"];
+
+/// Makes connections, with TLS where the URL says https.
+pub type Connector = HttpsConnector<HttpConnector>;
 
 /// What the connections to all services of one configuration have in common.
 pub struct Connections {
     /// The header fields of every request.
     pub headers: HeaderMap,
-    /// How TLS is spoken.
-    pub tls: TlsConnector,
+    /// Makes the connections of HTTP/2.
+    pub connector: Connector,
+    /// Makes and keeps the connections of HTTP/1.1.
+    pub http1: Client,
     /// One permit for each HTTP/1.1 connection that may be in use.
     pub http1_limit: Arc<Semaphore>,
 }
 
 impl Connections {
-    /// Begins a client of the HTTP library. A client keeps its connections for the next requests.
-    pub fn client(&self) -> ClientBuilder {
-        reqwest::Client::builder()
-            .default_headers(self.headers.clone())
-            .tls_backend_preconfigured(self.tls.clone())
+    /// Reads the files that the settings name. No connection is made yet; at most `http1_limit`
+    /// HTTP/1.1 connections will be in use at once.
+    pub fn new(settings: &Settings, http1_limit: usize) -> Result<Self, SetupError> {
+        let tls = tls_connector(settings)?;
+        let http1 = Client::builder()
+            .tls_backend_preconfigured(tls.clone())
             .redirect(Policy::none())
             .retry(retry::never())
             // A proxy named in the environment of Kea's process is not meant for the hook.
@@ -57,14 +54,24 @@ impl Connections {
             .tcp_keepalive(TCP_KEEP_ALIVE)
             .tcp_keepalive_interval(TCP_KEEP_ALIVE)
             .tcp_user_timeout(UNACKNOWLEDGED)
-            .http2_keep_alive_interval(HTTP2_PING_AFTER)
-            .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .http2_keep_alive_while_idle(true)
+            .build()?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(TCP_KEEP_ALIVE));
+        tcp.set_keepalive_interval(Some(TCP_KEEP_ALIVE));
+        tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        Ok(Connections {
+            headers: headers::of_requests(settings)?,
+            connector: HttpsConnector::from((tcp, tls.into())),
+            http1,
+            http1_limit: Arc::new(Semaphore::new(http1_limit.min(Semaphore::MAX_PERMITS))),
+        })
     }
 }
 
 /// How TLS is spoken, with the files that the settings name.
-pub fn tls_connector(settings: &Settings) -> Result<TlsConnector, SetupError> {
+fn tls_connector(settings: &Settings) -> Result<TlsConnector, SetupError> {
     let mut tls = TlsConnector::builder();
     tls.request_alpns(&ALPN);
     let anchors = settings.trust_anchor.as_deref().map(files::trust_anchors).transpose()?;

@@ -2,9 +2,11 @@
 //! The header fields of every request: the hook's own, and the fields of the parameters `headers`
 //! and `bearer-token-file`.
 
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use openssl::base64;
 use percent_encoding::percent_decode_str;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use serde_json::Value;
 use url::Url;
 
@@ -24,6 +26,7 @@ const PRODUCT: &str = concat!("kea-hook-remote-opts/", env!("CARGO_PKG_VERSION")
 pub fn of_requests(settings: &Settings) -> Result<HeaderMap, ConfigError> {
     let mut headers = HeaderMap::from_iter([
         (ACCEPT, HeaderValue::from_static("application/json")),
+        (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
         (USER_AGENT, HeaderValue::from_static(PRODUCT)),
     ]);
     let given = checked(settings)?;

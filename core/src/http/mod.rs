@@ -5,14 +5,15 @@
 //! module of the crate knows HTTP.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::io::{self, Read as _};
 use std::time::Duration;
 
-use http::Uri;
-use http::header::{AGE, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue};
-use reqwest::{Response, StatusCode};
+use flate2::read::GzDecoder;
+use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::{Response, StatusCode, Uri};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Bytes};
 use thiserror::Error as ThisError;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use url::Url;
 
@@ -23,25 +24,21 @@ use crate::config::{ConfigError, Settings};
 use crate::fetch::{Failure, Fetch, Found, MAX_BODY};
 use crate::request::ServiceUrl;
 
+mod attempt;
 mod cache_control;
 mod connection;
 mod files;
 mod headers;
+mod http2;
 mod service;
 
-use connection::{Connections, tls_connector};
-use service::{HTTP2_CONNECTIONS, ServiceConnections};
+use connection::Connections;
+use http2::SendError;
+use service::{HTTP2_CONNECTIONS, Route, ServiceConnections};
 
 /// The longest wait for the body of a response whose status says it all. A connection with an
 /// unread body cannot be used again, but a new connection is cheaper than a longer wait.
 const REST_OF_BODY: Duration = Duration::from_millis(20);
-
-/// What the HTTP library says to a request when another request, which was making the connection
-/// that both were to share, has failed or given up.
-const SHARED_ATTEMPT: &str = "client error (Connect): request was canceled";
-
-/// How often a request that was not sent for this reason is sent again.
-const SHARED_ATTEMPTS: usize = 3;
 
 /// Why the HTTP client could not be set up.
 #[derive(Debug, ThisError)]
@@ -75,16 +72,11 @@ impl Client {
             |service: &&ServiceUrl| settings.http2 || service.url().scheme() == "https";
         let http2 = settings.services.iter().filter(may_speak_http2).count() * HTTP2_CONNECTIONS;
         let http1 = connections.saturating_sub(http2).max(connections / 2).max(1);
-        let connections = Connections {
-            headers: headers::of_requests(settings)?,
-            tls: tls_connector(settings)?,
-            http1_limit: Arc::new(Semaphore::new(http1.min(Semaphore::MAX_PERMITS))),
-        };
+        let connections = Connections::new(settings, http1)?;
         let services = settings.services.iter();
         let services = services
-            .map(|service| ServiceConnections::new(service.url(), settings.http2, &connections))
-            .collect::<Result<_, _>>()?;
-        Ok(Client { services, silent: settings.freshness })
+            .map(|service| ServiceConnections::new(service.url(), settings.http2, &connections));
+        Ok(Client { services: services.collect(), silent: settings.freshness })
     }
 }
 
@@ -99,51 +91,45 @@ fn check(service: &ServiceUrl) -> Result<(), ConfigError> {
 impl Fetch for Client {
     async fn get(&self, service: usize, mut url: Url) -> Result<Found, Failure> {
         let service = &self.services[service];
-        if service.authorization.is_some() {
-            // The header says it. Both calls fail only for a URL without a host.
-            let _ = url.set_username("");
-            let _ = url.set_password(None);
+        // A header field has both. The calls fail only for a URL without a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        let uri = url.as_str().parse::<Uri>();
+        let uri = uri.map_err(|error| Failure::Connection(error.to_string()))?;
+        loop {
+            return match service.route(&uri).await? {
+                Route::Http1(route) => {
+                    // In a box, so that a lookup by HTTP/2 needs no room for it.
+                    let response = Box::pin(route.send(url)).await.map_err(|error| {
+                        // The URL is not in the words of the failure: the engine reports it.
+                        failure(&error.without_url())
+                    })?;
+                    read(response, self.silent).await
+                }
+                Route::Http2(mut route) => match route.send(&uri).await {
+                    Ok(response) => read(response, self.silent).await,
+                    // The next route is one of HTTP/1.1.
+                    Err(SendError::Http1) => continue,
+                    Err(SendError::Connect(failure) | SendError::Broken(failure)) => Err(failure),
+                },
+            };
         }
-        let mut route = service.route().await?;
-        let send = || {
-            let mut request = route.client().get(url.clone());
-            if let Some(authorization) = &service.authorization {
-                request = request.header(AUTHORIZATION, authorization.clone());
-            }
-            request.send()
-        };
-        let mut response = send().await;
-        for _ in 0..SHARED_ATTEMPTS {
-            match &response {
-                Err(error) if is_of_another_request(error) => response = send().await,
-                _ => break,
-            }
-        }
-        // A service may close a kept connection at the very moment of its use. A GET may be
-        // repeated (RFC 9110, section 9.2.2).
-        if response.as_ref().is_err_and(|error| !error.is_connect() && !error.is_builder()) {
-            response = send().await;
-        }
-        route.ended(&response);
-        read(response.map_err(failure)?, self.silent).await
     }
-}
-
-/// Whether a request was not sent because another request gave up the connection that both were to
-/// share.
-fn is_of_another_request(error: &reqwest::Error) -> bool {
-    error.is_connect() && error.source().is_some_and(|cause| causes(cause) == SHARED_ATTEMPT)
 }
 
 /// Reads a response. `silent` counts where it does not say how long its answer may be used.
-async fn read(mut response: Response, silent: Freshness) -> Result<Found, Failure> {
+async fn read<B>(mut response: Response<B>, silent: Freshness) -> Result<Found, Failure>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin,
+{
     let status = response.status();
     let freshness = freshness(response.headers(), silent);
     if status == StatusCode::OK {
-        let answer = answer::parse(&body(&mut response).await?)?;
+        let body = body(response.body_mut()).await?;
+        let answer = answer::parse(&decoded(response.headers(), body)?)?;
         return Ok(Found { answer: answer.into(), freshness });
     }
-    let _ = timeout(REST_OF_BODY, body(&mut response)).await;
+    let _ = timeout(REST_OF_BODY, body(response.body_mut())).await;
     match status {
         StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => {
             Ok(Found { answer: Default::default(), freshness })
@@ -154,20 +140,56 @@ async fn read(mut response: Response, silent: Freshness) -> Result<Found, Failur
     }
 }
 
-/// The body of a response, decompressed.
-async fn body(response: &mut Response) -> Result<Vec<u8>, Failure> {
+/// The body of a response, as it came.
+async fn body<B>(body: &mut B) -> Result<Vec<u8>, Failure>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin,
+{
     // A body that announces too many bytes is not waited for.
-    if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
+    if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(Failure::TooLong);
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failure)? {
-        if body.len() + chunk.len() > MAX_BODY {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| failure(&error))?;
+        // Another frame than one of data holds trailer fields, which say nothing about the answer.
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_BODY {
             return Err(Failure::TooLong);
         }
-        body.extend_from_slice(&chunk);
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+/// A body without its content coding (RFC 9110, section 8.4). Requests accept gzip.
+fn decoded(headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let codings: Vec<_> = codings.flat_map(|value| value.split(|byte| *byte == b',')).collect();
+    let mut body = body;
+    for coding in codings.into_iter().rev().map(<[u8]>::trim_ascii) {
+        match coding.to_ascii_lowercase().as_slice() {
+            b"gzip" | b"x-gzip" => {
+                body = unzipped(&body)?;
+            }
+            b"identity" | b"" => {}
+            _ => {
+                let coding = coding.escape_ascii();
+                let reason = format!("Content-Encoding is {coding}, and only gzip is known");
+                return Err(Failure::Undecodable(reason));
+            }
+        }
     }
     Ok(body)
+}
+
+/// A body that was compressed by gzip.
+fn unzipped(body: &[u8]) -> Result<Vec<u8>, Failure> {
+    let undecodable = |error: io::Error| Failure::Undecodable(error.to_string());
+    let mut unzipped = Vec::new();
+    let limit = MAX_BODY as u64 + 1;
+    GzDecoder::new(body).take(limit).read_to_end(&mut unzipped).map_err(undecodable)?;
+    if unzipped.len() > MAX_BODY { Err(Failure::TooLong) } else { Ok(unzipped) }
 }
 
 fn freshness(headers: &HeaderMap, silent: Freshness) -> Freshness {
@@ -177,23 +199,13 @@ fn freshness(headers: &HeaderMap, silent: Freshness) -> Freshness {
     cache_control::freshness(cache_control.iter().map(String::as_str), age.as_deref(), silent)
 }
 
-/// The failure that an error of the HTTP library means, in the words of its causes down to the
+/// The failure that an error of the HTTP libraries means, in the words of its causes down to the
 /// system's own ("Connection refused").
-fn failure(error: reqwest::Error) -> Failure {
-    // The library's own outermost words are "error sending request", and the URL, which the engine
-    // reports by itself.
-    let error = error.without_url();
-    let is_of_the_body = error.is_decode();
-    let text = match error.source() {
+fn failure(error: &dyn Error) -> Failure {
+    // The outermost words are a library's own: "error sending request".
+    Failure::Connection(match error.source() {
         Some(cause) => causes(cause),
         None => error.to_string(),
-    };
-    if is_of_the_body {
-        return Failure::Undecodable(text);
-    }
-    Failure::Connection(match text.as_str() {
-        SHARED_ATTEMPT => "the connection that several requests wait for cannot be made".to_owned(),
-        _ => text,
     })
 }
 

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Work that many requests wait for and that is done once: a connection is made, a protocol is
+//! negotiated.
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// The longest time of one attempt. A request waits for it within the request's own time.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// What an attempt has come to: `None` while it is under way, then its result, or the reason why it
+/// has none.
+type Attempt<T> = watch::Receiver<Option<Result<T, String>>>;
+
+/// The last attempt to do one thing, under way or ended.
+pub struct SharedAttempt<T>(Mutex<Option<Attempt<T>>>);
+
+impl<T> Default for SharedAttempt<T> {
+    fn default() -> Self {
+        SharedAttempt(Mutex::default())
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> SharedAttempt<T> {
+    /// Waits for the result of the last attempt. A new attempt takes its place if it has failed, or
+    /// if its result does not serve any more: `make` makes the result, in a task of its own, so
+    /// that no request's end is the end of the attempt. On the runtime's thread. The error says why
+    /// there is no result.
+    ///
+    /// Cancel-safe.
+    pub async fn result<F>(
+        &self,
+        serves: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> F,
+    ) -> Result<T, String>
+    where
+        F: Future<Output = Result<T, String>> + Send + 'static,
+    {
+        let mut attempt = self.last(serves, make);
+        let ended = attempt.wait_for(Option::is_some).await;
+        // The error says that the attempt has ended by a bug.
+        let ended = ended.ok().and_then(|ended| ended.clone());
+        ended.unwrap_or_else(|| Err("the attempt has ended by a bug".to_owned()))
+    }
+
+    fn last<F>(&self, serves: impl Fn(&T) -> bool, make: impl FnOnce() -> F) -> Attempt<T>
+    where
+        F: Future<Output = Result<T, String>> + Send + 'static,
+    {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attempt) = last.as_ref() {
+            let is_good = match &*attempt.borrow() {
+                None => attempt.has_changed().is_ok(),
+                Some(Ok(result)) => serves(result),
+                Some(Err(_)) => false,
+            };
+            if is_good {
+                return attempt.clone();
+            }
+        }
+        let (sender, receiver) = watch::channel(None);
+        *last = Some(receiver.clone());
+        let make = make();
+        tokio::spawn(async move {
+            let result = timeout(LONGEST, make)
+                .await
+                .unwrap_or_else(|_| Err(format!("no connection within {} s", LONGEST.as_secs())));
+            // The error says that nobody waits any more.
+            let _ = sender.send(Some(result));
+        });
+        receiver
+    }
+}
