@@ -124,7 +124,7 @@ impl<F: Fetch> Failover<F> {
                 }
             };
             self.listener.notice(&Event::Asking { label, url: &url });
-            match self.get(index, url.clone(), share).await {
+            match self.get(index, &url, share).await {
                 Ok(found) => {
                     *service.failures() = Failures::default();
                     return Some(found);
@@ -139,7 +139,7 @@ impl<F: Fetch> Failover<F> {
     }
 
     /// Asks one service, for `share` at the longest.
-    async fn get(&self, index: usize, url: Url, share: Duration) -> Result<Found, Failure> {
+    async fn get(&self, index: usize, url: &Url, share: Duration) -> Result<Found, Failure> {
         let answer = timeout(share, self.fetch.get(index, url)).await;
         answer.unwrap_or(Err(Failure::Late(share)))
     }
@@ -181,7 +181,7 @@ impl<F: Fetch> Failover<F> {
         let url =
             self.wanted.next().and_then(|request| request.url(&self.services[index].url).ok());
         match url {
-            Some(url) => self.get(index, url, self.timeout).await.is_ok(),
+            Some(url) => self.get(index, &url, self.timeout).await.is_ok(),
             None => false,
         }
     }

@@ -72,11 +72,16 @@ pub trait Fetch: Send + Sync + 'static {
     ///
     /// Cancel-safe: who waits too long drops the future, and the request ends. Runs on the
     /// runtime's thread.
-    fn get(&self, service: usize, url: Url) -> impl Future<Output = Result<Found, Failure>> + Send;
+    fn get(&self, service: usize, url: &Url)
+    -> impl Future<Output = Result<Found, Failure>> + Send;
 }
 
 impl<F: Fetch> Fetch for Arc<F> {
-    fn get(&self, service: usize, url: Url) -> impl Future<Output = Result<Found, Failure>> + Send {
+    fn get(
+        &self,
+        service: usize,
+        url: &Url,
+    ) -> impl Future<Output = Result<Found, Failure>> + Send {
         F::get(self, service, url)
     }
 }

@@ -53,7 +53,7 @@ impl Scripted {
 }
 
 impl Fetch for Scripted {
-    async fn get(&self, _service: usize, url: Url) -> Result<Found, Failure> {
+    async fn get(&self, _service: usize, url: &Url) -> Result<Found, Failure> {
         self.asked.lock().unwrap().push(url.to_string());
         let mut says = (self.script.lock().unwrap())(url.as_str());
         loop {

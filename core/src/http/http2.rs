@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::uri::{InvalidUri, Scheme};
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::Error;
@@ -17,10 +18,11 @@ use hyper_util::client::legacy::connect::Connection as _;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 use tower_service::Service as _;
+use url::Url;
 
 use super::attempt::SharedAttempt;
-use super::causes;
 use super::connection::Connector;
+use super::{causes, target};
 use crate::fetch::Failure;
 
 /// After so long without a frame on a connection, a PING asks for a sign of life (RFC 9113, section
@@ -42,7 +44,7 @@ const WINDOW: u32 = crate::fetch::MAX_BODY as u32;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// How often a request is sent again that the connection did not send, because it was ending.
-const UNSENT: usize = 3;
+const UNSENT: u8 = 3;
 
 /// Sends requests on an open connection. The connection ends with its last sender.
 type Sender = SendRequest<Empty<Bytes>>;
@@ -108,21 +110,18 @@ pub struct Share<'a> {
 }
 
 impl Share<'_> {
-    /// Sends a GET for `uri`, once more if the connection broke: a service may close a connection
+    /// Sends a GET for `url`, once more if the connection broke: a service may close a connection
     /// at the very moment of its use, and a GET may be repeated (RFC 9110, section 9.2.2).
     pub async fn send(
         &mut self,
         connector: &Connector,
-        uri: &Uri,
+        url: &Url,
         headers: &HeaderMap,
     ) -> Result<Response<Incoming>, SendError> {
-        let (mut unsent, mut broken) = (0, 0);
+        let (mut unsent, mut broken) = (0_u8, 0_u8);
         loop {
-            let mut sender = self.sender(connector, uri).await?;
-            let mut request = Request::new(Empty::new());
-            *request.uri_mut() = uri.clone();
-            *request.headers_mut() = headers.clone();
-            let error = match sender.send_request(request).await {
+            let mut sender = self.sender(connector, url).await?;
+            let error = match sender.send_request(self.request(url, headers)?).await {
                 Ok(response) => {
                     self.has_ended = true;
                     *self.connection.silent_since() = None;
@@ -139,10 +138,26 @@ impl Share<'_> {
         }
     }
 
+    /// A GET for `url` with these header fields.
+    fn request(
+        &mut self,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Request<Empty<Bytes>>, SendError> {
+        let target = target(url).map_err(|error| {
+            self.has_ended = true;
+            SendError::Broken(Failure::Connection(error.to_string()))
+        })?;
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = target;
+        *request.headers_mut() = headers.clone();
+        Ok(request)
+    }
+
     /// Sends requests on the connection, which is made if there is none.
-    async fn sender(&mut self, connector: &Connector, uri: &Uri) -> Result<Sender, SendError> {
+    async fn sender(&mut self, connector: &Connector, url: &Url) -> Result<Sender, SendError> {
         let is_open = |sender: &Sender| !sender.is_closed();
-        let connect = || connect(connector.clone(), uri.clone());
+        let connect = || connect(connector.clone(), target(url));
         let sender = self.connection.sender.result(is_open, connect).await;
         sender.map_err(|reason| {
             self.has_ended = true;
@@ -172,9 +187,13 @@ fn is_unsent(error: &Error) -> bool {
 const HTTP1: &str = "the service speaks HTTP/1.1";
 
 /// Makes a connection to the service of this URL. The error says why there is none.
-async fn connect(mut connector: Connector, uri: Uri) -> Result<Sender, String> {
-    let is_https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
-    let stream = connector.call(uri).await.map_err(|error| causes(&*error))?;
+async fn connect(
+    mut connector: Connector,
+    target: Result<Uri, InvalidUri>,
+) -> Result<Sender, String> {
+    let target = target.map_err(|error| error.to_string())?;
+    let is_https = target.scheme() == Some(&Scheme::HTTPS);
+    let stream = connector.call(target).await.map_err(|error| causes(&*error))?;
     if is_https && !stream.connected().is_negotiated_h2() {
         return Err(HTTP1.to_owned());
     }

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::uri::InvalidUri;
 use http::{Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes};
 use thiserror::Error as ThisError;
 use tokio::time::timeout;
-use url::Url;
+use url::{Position, Url};
 
 use crate::answer;
 use crate::cache::Freshness;
@@ -83,31 +84,33 @@ impl Client {
 /// Whether the URL of a service can be asked: some URLs are no URI (RFC 3986), and the HTTP library
 /// would say so only at the first request.
 fn check(service: &ServiceUrl) -> Result<(), ConfigError> {
-    let uri: Result<Uri, _> = service.url().as_str().parse();
+    let uri = target(service.url());
     let shown = || serde_json::Value::from(service.to_string()).to_string();
     uri.map(drop).map_err(|error| ConfigError::refused(&URL, shown(), format_args!("({error})")))
 }
 
+/// The target of a request: a URL without user name and password, which a header field has.
+fn target(url: &Url) -> Result<Uri, InvalidUri> {
+    let (scheme, host) = (url.scheme(), &url[Position::BeforeHost..Position::AfterPort]);
+    format!("{scheme}://{host}{}", &url[Position::BeforePath..Position::AfterQuery]).parse()
+}
+
 impl Fetch for Client {
-    async fn get(&self, service: usize, mut url: Url) -> Result<Found, Failure> {
+    async fn get(&self, service: usize, url: &Url) -> Result<Found, Failure> {
         let service = &self.services[service];
-        // A header field has both. The calls fail only for a URL without a host.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        let uri = url.as_str().parse::<Uri>();
-        let uri = uri.map_err(|error| Failure::Connection(error.to_string()))?;
         loop {
-            return match service.route(&uri).await? {
+            // Thousands of lookups wait for a response by HTTP/2. All else is in a box, which a
+            // lookup needs at another time, or only by HTTP/1.1.
+            return match service.route(url).await? {
                 Route::Http1(route) => {
-                    // In a box, so that a lookup by HTTP/2 needs no room for it.
                     let response = Box::pin(route.send(url)).await.map_err(|error| {
                         // The URL is not in the words of the failure: the engine reports it.
                         failure(&error.without_url())
                     })?;
-                    read(response, self.silent).await
+                    Box::pin(read(response, self.silent)).await
                 }
-                Route::Http2(mut route) => match route.send(&uri).await {
-                    Ok(response) => read(response, self.silent).await,
+                Route::Http2(mut route) => match route.send(url).await {
+                    Ok(response) => Box::pin(read(response, self.silent)).await,
                     // The next route is one of HTTP/1.1.
                     Err(SendError::Http1) => continue,
                     Err(SendError::Connect(failure) | SendError::Broken(failure)) => Err(failure),

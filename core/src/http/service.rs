@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use http::header::{AUTHORIZATION, HeaderMap};
+use http::uri::InvalidUri;
 use http::{Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::Connection as _;
@@ -23,7 +24,7 @@ use url::Url;
 use super::attempt::SharedAttempt;
 use super::connection::{Connections, Connector};
 use super::http2::{Http2Connection, SendError, Share};
-use super::{causes, headers};
+use super::{causes, headers, target};
 use crate::fetch::Failure;
 
 /// The requests that share one HTTP/2 connection before the next connection is used. A service may
@@ -114,13 +115,13 @@ impl ServiceConnections {
         }
     }
 
-    /// The connection for a request to `uri`, once there is room for the request. The failure says
+    /// The connection for a request to `url`, once there is room for the request. The failure says
     /// why the protocol could not be found out.
     ///
     /// Cancel-safe: an attempt to find the protocol out goes on without the request.
-    pub async fn route(&self, uri: &Uri) -> Result<Route<'_>, Failure> {
+    pub async fn route(&self, url: &Url) -> Result<Route<'_>, Failure> {
         if self.protocol() == Protocol::Unknown {
-            let negotiate = || negotiate(self.connector.clone(), uri.clone());
+            let negotiate = || negotiate(self.connector.clone(), target(url));
             let found = self.negotiation.result(|_| false, negotiate).await;
             self.set_protocol(found.map_err(Failure::Connection)?);
         }
@@ -158,8 +159,12 @@ impl ServiceConnections {
 }
 
 /// Finds out by a connection of its own which protocol a service speaks.
-async fn negotiate(mut connector: Connector, uri: Uri) -> Result<Protocol, String> {
-    let stream = connector.call(uri).await.map_err(|error| causes(&*error))?;
+async fn negotiate(
+    mut connector: Connector,
+    target: Result<Uri, InvalidUri>,
+) -> Result<Protocol, String> {
+    let target = target.map_err(|error| error.to_string())?;
+    let stream = connector.call(target).await.map_err(|error| causes(&*error))?;
     let is_http2 = stream.connected().is_negotiated_h2();
     Ok(if is_http2 { Protocol::Http2 } else { Protocol::Http1 })
 }
@@ -168,8 +173,12 @@ impl Http1Route<'_> {
     /// Sends a GET for `url`, once more if the connection broke: a service may close a kept
     /// connection at the very moment of its use, and a GET may be repeated (RFC 9110, section
     /// 9.2.2).
-    pub async fn send(&self, url: Url) -> Result<Response<Body>, reqwest::Error> {
+    pub async fn send(&self, url: &Url) -> Result<Response<Body>, reqwest::Error> {
         let service = self.service;
+        let mut url = url.clone();
+        // The header fields have both. The calls fail only for a URL without a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
         let send = || service.http1.get(url.clone()).headers(service.headers.clone()).send();
         let mut response = send().await;
         if response.as_ref().is_err_and(|error| !error.is_connect() && !error.is_builder()) {
@@ -185,11 +194,11 @@ impl Http1Route<'_> {
 }
 
 impl Http2Route<'_> {
-    /// Sends a GET for `uri`. The error [`SendError::Http1`] says that the next route will be one
+    /// Sends a GET for `url`. The error [`SendError::Http1`] says that the next route will be one
     /// of HTTP/1.1: the service may have been downgraded.
-    pub async fn send(&mut self, uri: &Uri) -> Result<Response<Incoming>, SendError> {
+    pub async fn send(&mut self, url: &Url) -> Result<Response<Incoming>, SendError> {
         let service = self.service;
-        let response = self.share.send(&service.connector, uri, &service.headers).await;
+        let response = self.share.send(&service.connector, url, &service.headers).await;
         if let Err(SendError::Http1) = response {
             service.set_protocol(Protocol::Http1);
         }

@@ -62,7 +62,7 @@ fn client(url: &str, parameters: &str) -> Result<Client, SetupError> {
 }
 
 async fn get(url: &str, parameters: &str) -> Result<Found, Failure> {
-    client(url, parameters).unwrap().get(0, Url::parse(url).unwrap()).await
+    client(url, parameters).unwrap().get(0, &Url::parse(url).unwrap()).await
 }
 
 const NOTHING: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
@@ -160,7 +160,7 @@ async fn a_url_that_is_no_uri_is_refused() {
     // A value of the request may make a URL too long.
     let client = client("http://127.0.0.1:1/", "").unwrap();
     let url = Url::parse(&format!("http://127.0.0.1:1/{}", "x".repeat(70_000))).unwrap();
-    let failure = client.get(0, url).await.unwrap_err();
+    let failure = client.get(0, &url).await.unwrap_err();
     assert!(matches!(failure, Failure::Connection(_)), "{failure}");
     assert!(failure.to_string().len() < 200, "{failure}");
 }
@@ -196,7 +196,8 @@ async fn an_http_2_connection_without_a_response_is_passed_over() {
     let url = format!("http://{address}/");
     let client = client(&url, r#", "http2": true"#).unwrap();
     for expected in 1..=3 {
-        let answer = client.get(0, Url::parse(&url).unwrap());
+        let service = Url::parse(&url).unwrap();
+        let answer = client.get(0, &service);
         assert!(timeout(Duration::from_millis(100), answer).await.is_err());
         assert_eq!(accepted.load(Ordering::Relaxed), expected);
     }
@@ -214,7 +215,7 @@ async fn requests_share_one_attempt_to_negotiate() {
     let mut asked = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let (client, url) = (Arc::clone(&client), Url::parse(&url).unwrap());
-        asked.spawn(async move { client.get(0, url).await });
+        asked.spawn(async move { client.get(0, &url).await });
     }
     while let Some(failure) = asked.join_next().await {
         assert!(matches!(failure.unwrap(), Err(Failure::Connection(_))));
@@ -228,7 +229,8 @@ async fn an_attempt_to_negotiate_outlives_the_request_that_began_it() {
     let url = format!("https://{address}/");
     let client = client(&url, "").unwrap();
     for _ in 0..3 {
-        let answer = client.get(0, Url::parse(&url).unwrap());
+        let service = Url::parse(&url).unwrap();
+        let answer = client.get(0, &service);
         assert!(timeout(Duration::from_millis(50), answer).await.is_err());
     }
     assert_eq!(accepted.load(Ordering::Relaxed), 1);
