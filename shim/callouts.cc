@@ -41,12 +41,6 @@ void guarded(const char* callout, Body body) noexcept {
     }
 }
 
-// Whether a library that Kea called before has settled already what becomes of the packet.
-bool settled_earlier(const CalloutHandle& handle) {
-    const auto status = handle.getStatus();
-    return status == CalloutHandle::NEXT_STEP_DROP || status == CalloutHandle::NEXT_STEP_SKIP;
-}
-
 Pkt4Ptr packet_argument(const CalloutHandle& handle, const char* name) {
     Pkt4Ptr packet;
     handle.getArgument(name, packet);
@@ -77,6 +71,16 @@ void Callout::keep(rust::Box<PacketLookup> lookup) const {
 
 void Callout::drop_packet() const { handle_.setStatus(CalloutHandle::NEXT_STEP_DROP); }
 
+bool Callout::is_dropped() const { return handle_.getStatus() == CalloutHandle::NEXT_STEP_DROP; }
+
+bool Callout::is_skipped() const { return handle_.getStatus() == CalloutHandle::NEXT_STEP_SKIP; }
+
+bool Callout::has_subnet() const {
+    SelectedSubnet subnet;
+    handle_.getArgument("subnet4", subnet);
+    return subnet != nullptr;
+}
+
 std::int32_t shim_version() noexcept { return KEA_HOOKS_VERSION; }
 
 std::int32_t shim_load(LibraryHandle& handle) noexcept {
@@ -106,23 +110,14 @@ std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept {
 std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept {
     guarded("pkt4_receive", [&] {
         handle.setContext(LOOKUP, KeptLookup());
-        if (!settled_earlier(handle)) {
-            packet_received(Packet(packet_argument(handle, "query4")), Callout(handle));
-        }
+        packet_received(Packet(packet_argument(handle, "query4")), Callout(handle));
     });
     return 0;
 }
 
 std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
     guarded("subnet4_select", [&] {
-        const auto kept = kept_lookup(handle);
-        if (!kept || settled_earlier(handle)) {
-            return;
-        }
-        SelectedSubnet subnet;
-        handle.getArgument("subnet4", subnet);
-        // Kea has no address for a packet without a subnet, whatever a service says.
-        if (subnet) {
+        if (const auto kept = kept_lookup(handle)) {
             subnet_selected(**kept, Packet(packet_argument(handle, "query4")), Callout(handle));
         }
     });
@@ -131,10 +126,9 @@ std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
 
 std::int32_t shim_pkt4_send(CalloutHandle& handle) noexcept {
     guarded("pkt4_send", [&] {
-        const auto kept = kept_lookup(handle);
-        if (kept && !settled_earlier(handle)) {
+        if (const auto kept = kept_lookup(handle)) {
             reply_ready(**kept, Packet(packet_argument(handle, "query4")),
-                        Packet(packet_argument(handle, "response4")));
+                        Packet(packet_argument(handle, "response4")), Callout(handle));
         }
     });
     return 0;

@@ -37,6 +37,11 @@ class Callout {
     void keep(rust::Box<PacketLookup> lookup) const;
     // Kea drops the packet when the callouts of this hook point have ended.
     void drop_packet() const;
+    // What a library that Kea called before has settled.
+    bool is_dropped() const;
+    bool is_skipped() const;
+    // Whether Kea has found a subnet for the packet. At subnet4_select.
+    bool has_subnet() const;
 
     // For the shim.
     CalloutHandle& handle() const { return handle_; }

@@ -62,6 +62,10 @@ std::uint8_t Packet::message_type() const { return packet_->getType(); }
 
 std::uint32_t Packet::transaction_id() const { return packet_->getTransid(); }
 
+bool Packet::has_client_address() const { return !packet_->getCiaddr().isV4Zero(); }
+
+bool Packet::is_dhcp4o6() const { return packet_->isDhcp4o6(); }
+
 void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
     if (const auto address = packet_->getHWAddr()) {
         value.push_back(static_cast<std::uint8_t>(address->htype_));

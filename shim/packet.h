@@ -21,6 +21,8 @@ class Packet {
     // Reads. Those that take a Vec append to it.
     std::uint8_t message_type() const;
     std::uint32_t transaction_id() const;
+    bool has_client_address() const;
+    bool is_dhcp4o6() const;
     void read_hardware_address(rust::Vec<std::uint8_t>& value) const;
     rust::String label() const;
     void read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths) const;

@@ -29,10 +29,10 @@ mod bridge {
         type PacketLookup;
         /// A query has arrived and has its client classes. Packet thread.
         fn packet_received(query: &Packet, callout: &Callout);
-        /// A query that has a lookup has got its subnet. Packet thread.
+        /// Kea has looked for the subnet of a query that has a lookup. Packet thread.
         fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout);
         /// The reply to a query that has a lookup is ready to be sent. Packet thread.
-        fn reply_ready(lookup: &PacketLookup, query: &Packet, reply: &Packet);
+        fn reply_ready(lookup: &PacketLookup, query: &Packet, reply: &Packet, callout: &Callout);
 
         /// The descriptor of [`crate::ffi::watch_main_thread`] can be read. Main thread.
         fn main_thread_woken();
@@ -77,8 +77,8 @@ fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout) {
     guard((), || lookup.look_up(query, callout));
 }
 
-fn reply_ready(lookup: &PacketLookup, query: &Packet, reply: &Packet) {
-    guard((), || lookup.write(query, reply));
+fn reply_ready(lookup: &PacketLookup, query: &Packet, reply: &Packet, callout: &Callout) {
+    guard((), || lookup.write(query, reply, callout));
 }
 
 fn main_thread_woken() {

@@ -67,6 +67,12 @@ mod bridge {
         type Callout;
         /// Has Kea drop the packet of the callout: the client gets no reply.
         fn drop_packet(self: &Callout) -> Result<()>;
+        /// Whether a library that Kea called before has dropped the packet.
+        fn is_dropped(self: &Callout) -> Result<bool>;
+        /// Whether a library that Kea called before does Kea's next step itself.
+        fn is_skipped(self: &Callout) -> Result<bool>;
+        /// Whether Kea has found a subnet for the packet. At subnet4_select.
+        fn has_subnet(self: &Callout) -> Result<bool>;
 
         /// A DHCPv4 query or reply in a callout. Lives no longer than the callout, and stays in its
         /// thread.
@@ -75,6 +81,11 @@ mod bridge {
         fn message_type(self: &Packet) -> Result<u8>;
         /// The transaction id (the field xid).
         fn transaction_id(self: &Packet) -> Result<u32>;
+        /// Whether the client names an address that it has (the field ciaddr): it renews, rebinds,
+        /// or asks for options alone.
+        fn has_client_address(self: &Packet) -> Result<bool>;
+        /// Whether the packet came inside a DHCPv6 packet (DHCPv4-over-DHCPv6, RFC 7341).
+        fn is_dhcp4o6(self: &Packet) -> Result<bool>;
         /// Appends the hardware type and the hardware address of the client to `value`.
         fn read_hardware_address(self: &Packet, value: &mut Vec<u8>) -> Result<()>;
         /// How Kea's own log names the packet: hardware address, client identifier, transaction id.

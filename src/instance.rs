@@ -4,12 +4,14 @@
 //! Kea loads and unloads on its main thread while no callout runs. In between, callouts of all
 //! packet threads share the instance.
 
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
-use remote_opts_core::config::{self, OnError};
+use remote_opts_core::cache::Cache;
+use remote_opts_core::config::{self, OnError, OnMiss, Settings};
 use remote_opts_core::failover::Failover;
 use remote_opts_core::guard::report_panics;
 use remote_opts_core::http;
@@ -45,18 +47,24 @@ pub struct Instance {
     pub queries: QueryReader,
     /// The longest time of one lookup.
     pub timeout: Duration,
-    /// What a client gets whose lookup failed.
+    /// What a new client gets whose lookup failed.
     pub on_error: OnError,
+    /// What a client gets whose answer is not there yet.
+    pub on_miss: OnMiss,
     /// Finds answers.
     pub engine: LookupEngine<http::Client>,
     /// Where packets are resumed.
     pub main_thread: Arc<MainThread>,
     /// The places for packets that wait.
-    pub places: ParkingPlaces,
+    pub places: Arc<ParkingPlaces>,
     /// For lines about packets that find no place.
     pub parking_full: Throttle,
     /// What it takes to edit a reply.
     pub editing: Arc<Editing>,
+    /// The services whose answers the engine keeps.
+    services: Vec<ServiceUrl>,
+    /// The parameter `query`.
+    query: BTreeMap<String, String>,
 }
 
 /// What it takes to edit a reply, beside the answer. Any packet thread.
@@ -65,6 +73,21 @@ pub struct Editing {
     pub first_service: ServiceUrl,
     /// For lines about refused members of answers.
     pub refusals: Throttle,
+    /// For lines about replies that another library has packed.
+    pub not_edited: Throttle,
+    /// For lines about DHCPNAKs that were not sent.
+    pub naks_held_back: Throttle,
+}
+
+/// The answers of the last configuration, with the services and the values of the request that they
+/// belong to. They outlive a reload: Kea unloads the library and loads it again.
+static KEPT: Mutex<Option<KeptAnswers>> = Mutex::new(None);
+
+/// Answers that wait for the next load.
+struct KeptAnswers {
+    cache: Cache,
+    services: Vec<ServiceUrl>,
+    query: BTreeMap<String, String>,
 }
 
 /// What `load` set up. The lock is held only to copy or replace the `Arc`.
@@ -104,8 +127,11 @@ pub fn unload() {
         return;
     };
     let waiting = instance.places.taken();
-    instance.engine.close();
+    let cache = instance.engine.close();
+    let (services, query) = (instance.services.clone(), instance.query.clone());
     drop(instance);
+    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some(KeptAnswers { cache, services, query });
     if waiting > 0 {
         REMOPTS_LET_GO.info([&waiting]);
     }
@@ -137,6 +163,7 @@ impl Instance {
         }
         let settings = config::parse(parameters)?;
         let client = http::Client::new(&settings, connections())?;
+        let room = client.room();
         let queries = QueryReader::new(settings.filter.clone(), &settings.query)?;
         let listener = Arc::new(LogListener::new(&settings.services));
         let runtime = Runtime::start()?;
@@ -144,8 +171,8 @@ impl Instance {
             Failover::new(settings.services.clone(), client, settings.timeout, listener.clone());
         let engine = LookupEngine::new(
             failover,
-            settings.cache_size,
-            settings.max_in_flight,
+            kept_answers(&settings),
+            settings.max_in_flight.min(room),
             runtime.handle().clone(),
             listener,
         );
@@ -166,16 +193,35 @@ impl Instance {
             queries,
             timeout: settings.timeout,
             on_error: settings.on_error,
+            on_miss: settings.on_miss,
             engine,
             main_thread,
-            places: ParkingPlaces::default(),
+            places: Arc::default(),
             parking_full: Throttle::default(),
             editing: Arc::new(Editing {
                 first_service: settings.services[0].clone(),
                 refusals: Throttle::of(REFUSALS),
+                not_edited: Throttle::default(),
+                naks_held_back: Throttle::default(),
             }),
+            services: settings.services,
+            query: settings.query,
         })
     }
+}
+
+/// The answers that an earlier configuration has left, else no answers. Where services or the values
+/// of the request are other ones now, the answers serve only while no fresh ones can be had.
+fn kept_answers(settings: &Settings) -> Cache {
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(KeptAnswers { mut cache, services, query }) = kept else {
+        return Cache::new(settings.cache_size);
+    };
+    if (&services, &query) != (&settings.services, &settings.query) {
+        cache.expire(Instant::now());
+    }
+    cache.resize(settings.cache_size);
+    cache
 }
 
 /// The most connections to services at once: all descriptors that the process may have, less the

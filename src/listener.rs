@@ -9,16 +9,21 @@ use remote_opts_core::request::{ServiceUrl, shown};
 use remote_opts_core::throttle::Throttle;
 
 use crate::log::{
-    REMOPTS_COALESCED, REMOPTS_LOOKUP, REMOPTS_LOOKUP_FAILED, REMOPTS_NO_SERVICE_UP,
-    REMOPTS_SERVICE_DOWN, REMOPTS_SERVICE_UP, REMOPTS_TOO_MANY_LOOKUPS,
+    REMOPTS_BACKING_OFF, REMOPTS_COALESCED, REMOPTS_CONGESTED, REMOPTS_LINE_FULL, REMOPTS_LOOKUP,
+    REMOPTS_LOOKUP_FAILED, REMOPTS_NO_SERVICE_UP, REMOPTS_SERVICE_DOWN, REMOPTS_SERVICE_PAUSED,
+    REMOPTS_SERVICE_UP, REMOPTS_TOO_MANY_LOOKUPS,
 };
 
 /// Writes a line for each event, but for events that are throttled.
 pub struct LogListener {
     /// In the order of the parameter `url`. At least one.
     services: Vec<ServiceLines>,
-    /// For lines about lookups that are shed.
+    /// For lines about lookups that stand in line.
+    in_line: Throttle,
+    /// For lines about lookups that find no place in line.
     shed: Throttle,
+    /// For lines about requests that could not be made.
+    congested: Throttle,
 }
 
 /// One service, as lines name it.
@@ -35,7 +40,12 @@ impl LogListener {
     pub fn new(services: &[ServiceUrl]) -> Self {
         let service =
             |url: &ServiceUrl| ServiceLines { url: url.clone(), failed: Throttle::default() };
-        LogListener { services: services.iter().map(service).collect(), shed: Throttle::default() }
+        LogListener {
+            services: services.iter().map(service).collect(),
+            in_line: Throttle::default(),
+            shed: Throttle::default(),
+            congested: Throttle::default(),
+        }
     }
 }
 
@@ -65,9 +75,28 @@ impl Listener for LogListener {
             Event::NoServiceUp { label, request } => {
                 REMOPTS_NO_SERVICE_UP.debug([label, &request.shown_at(first)]);
             }
-            Event::Shed { label, limit } => {
-                if let Some(held_back) = self.shed.pass() {
+            Event::Paused { service, pause, failure } => {
+                REMOPTS_SERVICE_PAUSED.warn([
+                    &pause.as_secs(),
+                    &format_args!("{failure}: {}", self.services[service].url),
+                ]);
+            }
+            Event::BackingOff { label, request } => {
+                REMOPTS_BACKING_OFF.debug([label, &request.shown_at(first)]);
+            }
+            Event::Congested { label, failure } => {
+                if let Some(held_back) = self.congested.pass() {
+                    REMOPTS_CONGESTED.warn([label, &format_args!("{failure}{held_back}")]);
+                }
+            }
+            Event::InLine { label, limit } => {
+                if let Some(held_back) = self.in_line.pass() {
                     REMOPTS_TOO_MANY_LOOKUPS.warn([label, &format_args!("{limit}{held_back}")]);
+                }
+            }
+            Event::Shed { label, line } => {
+                if let Some(held_back) = self.shed.pass() {
+                    REMOPTS_LINE_FULL.warn([label, &format_args!("{line}{held_back}")]);
                 }
             }
         }

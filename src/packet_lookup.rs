@@ -11,21 +11,23 @@ use std::sync::mpsc;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use remote_opts_core::answer::{Member, Reason, class_member};
-use remote_opts_core::config::OnError;
+use remote_opts_core::answer::{Answer, Member, Reason, class_member};
+use remote_opts_core::config::{OnError, OnMiss};
 use remote_opts_core::filter::{is_edited, message_type};
 use remote_opts_core::guard::guard;
 use remote_opts_core::lookup::{Outcome, Question, Source};
+use remote_opts_core::throttle::Throttle;
 
 use crate::ffi::{self, Callout, Packet};
 use crate::instance::{self, Editing, Instance};
 use crate::log::{
     Message, REMOPTS_CACHED, REMOPTS_DROPPED, REMOPTS_EDIT_REFUSED, REMOPTS_EDITED,
-    REMOPTS_EXCEPTION, REMOPTS_LOOKUP_EMPTY, REMOPTS_NOT_NAMED, REMOPTS_PARKING_FULL,
-    REMOPTS_STALE,
+    REMOPTS_EXCEPTION, REMOPTS_LOOKUP_EMPTY, REMOPTS_NAK_HELD_BACK, REMOPTS_NOT_EDITED,
+    REMOPTS_NOT_NAMED, REMOPTS_PARKING_FULL, REMOPTS_RETRANSMISSION, REMOPTS_STALE,
+    REMOPTS_SUPERSEDED,
 };
 use crate::main_thread::{MainThread, Work};
-use crate::parking::{ParkedPacket, Place};
+use crate::parking::{ParkedPacket, ParkingPlaces, Place, Slot};
 use crate::query::{self, Admission};
 use crate::{reply, statistics};
 
@@ -42,18 +44,31 @@ pub enum Verdict {
     Drop,
 }
 
+/// What decides, beside the outcome, whether a packet may go without a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// What a new client gets whose lookup failed.
+    pub on_error: OnError,
+    /// Whether a packet that does not wait is answered from what is known: a REQUEST, where
+    /// `on-miss` is `retry`.
+    pub from_what_is_known: bool,
+    /// Whether the client has an address: it renews, rebinds, or asks for options alone. Silence
+    /// could cost it its address.
+    pub has_address: bool,
+}
+
 impl Verdict {
     /// The verdict on a packet whose lookup ended so.
-    pub fn on(outcome: &Outcome, on_error: OnError) -> Self {
-        match outcome {
+    pub fn on(outcome: &Outcome, terms: Terms) -> Self {
+        let is_silent = match outcome {
             // A library that is being unloaded leaves its packets to Kea. (Parked packets, which
             // Kea cannot go on with then, have no verdict.)
-            Outcome::Answered(..) | Outcome::LetGo => Verdict::Continue,
-            Outcome::Failed | Outcome::Shed => match on_error {
-                OnError::Continue => Verdict::Continue,
-                OnError::Drop => Verdict::Drop,
-            },
-        }
+            Outcome::Answered(..) | Outcome::LetGo | Outcome::FailedBefore => false,
+            Outcome::Failed => terms.on_error == OnError::Drop,
+            // The client's next packet finds the answer.
+            Outcome::Shed | Outcome::Congested => !terms.from_what_is_known,
+        };
+        if is_silent && !terms.has_address { Verdict::Drop } else { Verdict::Continue }
     }
 }
 
@@ -63,54 +78,77 @@ fn statistic(outcome: &Outcome) -> Option<&'static str> {
         Outcome::Answered(_, Source::Cached) => Some(statistics::CACHED),
         Outcome::Answered(_, Source::Asked) => Some(statistics::ASKED),
         Outcome::Answered(_, Source::Stale) => Some(statistics::STALE),
-        Outcome::Failed => Some(statistics::FAILED),
+        Outcome::Failed | Outcome::FailedBefore => Some(statistics::FAILED),
         Outcome::Shed => Some(statistics::SHED),
+        Outcome::Congested => Some(statistics::CONGESTED),
         Outcome::LetGo => None,
     }
 }
 
 /// pkt4_receive: decides whether the query's client is looked up, makes the request, and keeps both
-/// in the packet's callout context. Packet thread.
+/// in the packet's callout context. Ends the retransmission of a packet that is parked. Packet
+/// thread.
 pub fn receive(query: &Packet, callout: &Callout) {
     let Some(instance) = instance::current() else {
         return;
     };
-    match instance.queries.admission(query) {
+    match admission(&instance, query, callout) {
         Ok(Admission::Admitted) => {}
         Ok(Admission::NotAdmitted) => return query::log_not_admitted(query),
         Ok(Admission::OtherMessageType) => return,
         Err(exception) => return log_exception("pkt4_receive", &exception),
     }
-    step("pkt4_receive", callout, instance.on_error, || {
-        match instance.queries.question(query)? {
-            Some(question) => {
-                callout.keep(Box::new(PacketLookup::new(&instance, question)))?;
-            }
-            None if REMOPTS_NOT_NAMED.debug_enabled() => {
+    // Where Kea cannot tell, the client is a new one.
+    let has_address = query.has_client_address().unwrap_or(false);
+    let terms = Terms { on_error: instance.on_error, from_what_is_known: false, has_address };
+    step("pkt4_receive", callout, terms, || {
+        let Some(question) = instance.queries.question(query)? else {
+            if REMOPTS_NOT_NAMED.debug_enabled() {
                 REMOPTS_NOT_NAMED.debug([&query::label(query)]);
             }
-            None => {}
+            return Ok(None);
+        };
+        let lookup = PacketLookup::new(&instance, question, query)?;
+        if instance.places.has(&lookup.0.question.transaction) {
+            lookup.0.debug(&REMOPTS_RETRANSMISSION);
+            statistics::count(statistics::RETRANSMISSIONS);
+            return Ok(Some(Verdict::Drop));
         }
+        callout.keep(Box::new(lookup))?;
         Ok(None)
     });
 }
 
+/// Whether a query's client is looked up. A packet that another library has dropped, or handles
+/// itself, is left alone.
+fn admission(
+    instance: &Instance,
+    query: &Packet,
+    callout: &Callout,
+) -> Result<Admission, cxx::Exception> {
+    if callout.is_dropped()? || callout.is_skipped()? {
+        return Ok(Admission::OtherMessageType);
+    }
+    instance.queries.admission(query)
+}
+
 /// Runs one step of an admitted packet's lookup, and tells Kea to drop the packet where the step's
 /// verdict says so. A step without a verdict leaves the packet as it is. A panic or an exception in
-/// the step is a failed lookup.
+/// the step is a failed lookup: then the function returns false.
 fn step(
     callout_name: &str,
     callout: &Callout,
-    on_error: OnError,
+    terms: Terms,
     step: impl FnOnce() -> Result<Option<Verdict>, cxx::Exception>,
-) {
+) -> bool {
     let done = guard(Err(None), || step().map_err(Some));
+    let is_done = done.is_ok();
     let verdict = done.unwrap_or_else(|failure| {
         // A panic has been reported already.
         if let Some(exception) = failure {
             log_exception(callout_name, &exception);
         }
-        let verdict = Verdict::on(&Outcome::Failed, on_error);
+        let verdict = Verdict::on(&Outcome::Failed, terms);
         statistics::count(statistics::FAILED);
         if verdict == Verdict::Drop {
             statistics::count(statistics::DROPPED);
@@ -118,9 +156,14 @@ fn step(
         Some(verdict)
     });
     if verdict == Some(Verdict::Drop) {
-        if let Err(exception) = callout.drop_packet() {
-            log_exception(callout_name, &exception);
-        }
+        drop_packet(callout_name, callout);
+    }
+    is_done
+}
+
+fn drop_packet(callout_name: &str, callout: &Callout) {
+    if let Err(exception) = callout.drop_packet() {
+        log_exception(callout_name, &exception);
     }
 }
 
@@ -134,6 +177,9 @@ pub struct PacketLookup(Arc<Lookup>);
 /// Shared by the packet's callouts and, while the packet is parked, by the engine.
 struct Lookup {
     question: Question,
+    terms: Terms,
+    /// Whether the packet may wait for its answer.
+    may_wait: bool,
     /// Weak: a packet that Kea has not finished must not keep an instance alive that is unloaded,
     /// whose end lets the packet go.
     instance: Weak<Instance>,
@@ -145,20 +191,45 @@ struct Lookup {
 }
 
 impl PacketLookup {
-    fn new(instance: &Arc<Instance>, question: Question) -> Self {
-        let (weak, editing) = (Arc::downgrade(instance), Arc::clone(&instance.editing));
-        let outcome = OnceLock::new();
-        PacketLookup(Arc::new(Lookup { question, instance: weak, editing, outcome }))
+    /// The error is an exception of Kea's.
+    fn new(
+        instance: &Arc<Instance>,
+        question: Question,
+        query: &Packet,
+    ) -> Result<Self, cxx::Exception> {
+        // Kea builds the DHCPv6 packet around a reply that it has at once.
+        let may_wait = instance.on_miss == OnMiss::Wait && !query.is_dhcp4o6()?;
+        Ok(PacketLookup(Arc::new(Lookup {
+            terms: Terms {
+                on_error: instance.on_error,
+                from_what_is_known: !may_wait && question.transaction.continues,
+                has_address: query.has_client_address()?,
+            },
+            question,
+            may_wait,
+            instance: Arc::downgrade(instance),
+            editing: Arc::clone(&instance.editing),
+            outcome: OnceLock::new(),
+        })))
     }
 
     /// subnet4_select: finds the answer. Where a service must be asked, the packet is parked, or,
     /// if this Kea cannot park it, its thread waits. Packet thread.
     pub fn look_up(&self, query: &Packet, callout: &Callout) {
         // Without the instance of its pkt4_receive, the packet goes on as if there were no library.
-        if let Some(instance) = self.0.instance.upgrade() {
-            step("subnet4_select", callout, instance.on_error, || {
-                self.find_answer(&instance, query, callout)
-            });
+        let Some(instance) = self.0.instance.upgrade() else {
+            return;
+        };
+        let is_done = step("subnet4_select", callout, self.0.terms, || {
+            // Kea has no address for a packet without a subnet, whatever a service says.
+            if callout.is_dropped()? || callout.is_skipped()? || !callout.has_subnet()? {
+                return Ok(None);
+            }
+            self.find_answer(&instance, query, callout)
+        });
+        if !is_done {
+            // The error says that there is an outcome: the step failed after it.
+            let _ = self.0.outcome.set(Outcome::Failed);
         }
     }
 
@@ -173,23 +244,26 @@ impl PacketLookup {
         let question = &self.0.question;
         let outcome = match instance.engine.answer_now(question) {
             Some(outcome) => outcome,
-            None if !ffi::can_park() => wait(instance, question.clone()),
-            None => match instance.places.take(ffi::packet_threads()?) {
-                Some(place) => {
-                    self.park(instance, query, callout, place)?;
-                    return Ok(None);
+            None if !self.0.may_wait => instance.engine.leave(question),
+            None if !ffi::can_park() => wait(instance, question),
+            None => {
+                if instance.places.let_go_of(&question.transaction.client) {
+                    self.0.debug(&REMOPTS_SUPERSEDED);
+                    statistics::count(statistics::SUPERSEDED);
                 }
-                None => {
-                    if let Some(held_back) = instance.parking_full.pass() {
-                        let url = question.request.shown_at(&instance.editing.first_service);
-                        REMOPTS_PARKING_FULL
-                            .warn([&question.label, &format_args!("{url}{held_back}")]);
+                match instance.places.take(ffi::packet_threads()?) {
+                    Some(place) => {
+                        self.park(instance, query, callout, place)?;
+                        return Ok(None);
                     }
-                    Outcome::Shed
+                    None => {
+                        self.0.warn(&instance.parking_full, &REMOPTS_PARKING_FULL);
+                        instance.engine.leave(question)
+                    }
                 }
-            },
+            }
         };
-        Ok(Some(self.0.settle(instance, outcome, &|class| query.add_class(class))))
+        Ok(Some(self.0.settle(outcome, &|class| query.add_class(class))))
     }
 
     /// Parks the packet until the engine has the outcome.
@@ -201,65 +275,114 @@ impl PacketLookup {
         place: Place,
     ) -> Result<(), cxx::Exception> {
         let packet = ParkedPacket::park(callout, query, place)?;
-        let (lookup, main_thread) = (Arc::clone(&self.0), Arc::clone(&instance.main_thread));
-        let deliver = move |outcome| deliver(packet, lookup, outcome, &main_thread);
+        let slot = instance.places.keep(&self.0.question.transaction, packet);
+        let lookup = Arc::clone(&self.0);
+        let (places, main_thread) =
+            (Arc::clone(&instance.places), Arc::clone(&instance.main_thread));
+        let deliver = move |outcome| {
+            let parked = Parked { places, slot, lookup };
+            parked.deliver(outcome, &main_thread);
+        };
         instance.engine.wait(self.0.question.clone(), Box::new(deliver));
         Ok(())
     }
 
     /// pkt4_send: writes the answer into the reply. A reply without an answer stays as Kea made it.
     /// Packet thread.
-    pub fn write(&self, query: &Packet, reply: &Packet) {
-        let reply_type = match reply.message_type() {
-            Ok(reply_type) => reply_type,
-            Err(exception) => return log_exception("pkt4_send", &exception),
-        };
-        if is_edited(reply_type) {
-            self.0.edit(query, reply);
+    pub fn write(&self, query: &Packet, reply: &Packet, callout: &Callout) {
+        let written = self.try_write(query, reply, callout);
+        if let Err(exception) = written {
+            log_exception("pkt4_send", &exception);
         }
-        // An ACK or a NAK ends the exchange.
-        if reply_type != message_type::OFFER {
-            if let Some(instance) = self.0.instance.upgrade() {
+    }
+
+    fn try_write(
+        &self,
+        query: &Packet,
+        reply: &Packet,
+        callout: &Callout,
+    ) -> Result<(), cxx::Exception> {
+        let reply_type = reply.message_type()?;
+        if callout.is_dropped()? {
+            return Ok(());
+        }
+        if callout.is_skipped()? {
+            if self.0.edits().is_some() && is_edited(reply_type) {
+                self.0.warn(&self.0.editing.not_edited, &REMOPTS_NOT_EDITED);
+            }
+        } else if is_edited(reply_type) {
+            self.0.edit(query, reply);
+        } else if reply_type == message_type::NAK && self.0.knows_nothing() {
+            self.0.warn(&self.0.editing.naks_held_back, &REMOPTS_NAK_HELD_BACK);
+            statistics::count(statistics::NAKS_HELD_BACK);
+            callout.drop_packet()?;
+        }
+        if let Some(instance) = self.0.instance.upgrade() {
+            if reply_type != message_type::OFFER {
+                // An ACK or a NAK ends the exchange.
                 instance.engine.exchange_over(&self.0.question.transaction.client);
+            } else if self.0.knows_nothing() {
+                instance.engine.offered_without_answer(&self.0.question);
             }
         }
+        Ok(())
     }
 }
 
 /// Waits for the outcome in this thread, on a Kea that cannot park the packet.
-fn wait(instance: &Instance, question: Question) -> Outcome {
+fn wait(instance: &Instance, question: &Question) -> Outcome {
     let (sender, receiver) = mpsc::sync_channel(1);
     // The error says that the receiver has stopped waiting.
     let deliver = move |outcome| drop(sender.send(outcome));
-    instance.engine.wait(question, Box::new(deliver));
-    receiver.recv_timeout(instance.timeout + WAITING_SLACK).unwrap_or(Outcome::Failed)
+    instance.engine.wait(question.clone(), Box::new(deliver));
+    let outcome = receiver.recv_timeout(instance.timeout + WAITING_SLACK);
+    // A lookup that stood in line for long is not over yet.
+    outcome.unwrap_or_else(|_| instance.engine.leave(question))
 }
 
-/// Takes the outcome of a parked packet's lookup from the engine. Called in any thread, with
-/// [`Outcome::LetGo`] only on Kea's main thread, where the library is unloaded.
-fn deliver(packet: ParkedPacket, lookup: Arc<Lookup>, outcome: Outcome, main_thread: &MainThread) {
-    match outcome {
-        Outcome::LetGo => packet.let_go(),
-        outcome => main_thread.give(Box::new(Settled { packet, lookup, outcome })),
+/// A parked packet, as its lookup knows it.
+struct Parked {
+    places: Arc<ParkingPlaces>,
+    slot: Slot,
+    lookup: Arc<Lookup>,
+}
+
+impl Parked {
+    /// Takes the outcome from the engine. Called in any thread.
+    fn deliver(self, outcome: Outcome, main_thread: &MainThread) {
+        match outcome {
+            Outcome::LetGo => self.let_go(),
+            outcome => main_thread.give(Box::new(Settled { parked: self, outcome })),
+        }
+    }
+
+    /// The packet. `None` where the client's next packet has taken its place.
+    fn take(&self) -> Option<ParkedPacket> {
+        self.places.take_out(&self.lookup.question.transaction.client, &self.slot)
+    }
+
+    fn let_go(&self) {
+        if let Some(packet) = self.take() {
+            packet.let_go();
+        }
     }
 }
 
 /// A parked packet whose lookup has an outcome, on its way to Kea's main thread.
 struct Settled {
-    packet: ParkedPacket,
-    lookup: Arc<Lookup>,
+    parked: Parked,
     outcome: Outcome,
 }
 
 impl Work for Settled {
     fn run(self: Box<Self>) {
-        let Settled { packet, lookup, outcome } = *self;
-        let Some(instance) = lookup.instance.upgrade() else {
-            return packet.let_go();
+        let Settled { parked, outcome } = *self;
+        let Some(packet) = parked.take() else {
+            return;
         };
-        let failed = Verdict::on(&Outcome::Failed, instance.on_error);
-        let verdict =
-            guard(failed, || lookup.settle(&instance, outcome, &|class| packet.add_class(class)));
+        let lookup = &parked.lookup;
+        let failed = Verdict::on(&Outcome::Failed, lookup.terms);
+        let verdict = guard(failed, || lookup.settle(outcome, &|class| packet.add_class(class)));
         match verdict {
             Verdict::Continue => packet.resume(),
             Verdict::Drop => packet.let_go(),
@@ -267,7 +390,7 @@ impl Work for Settled {
     }
 
     fn let_go(self: Box<Self>) {
-        self.packet.let_go();
+        self.parked.let_go();
     }
 }
 
@@ -276,11 +399,10 @@ impl Lookup {
     /// classes. Returns the verdict on the packet.
     fn settle(
         &self,
-        instance: &Instance,
         outcome: Outcome,
         add_class: &dyn Fn(&str) -> Result<bool, cxx::Exception>,
     ) -> Verdict {
-        let verdict = Verdict::on(&outcome, instance.on_error);
+        let verdict = Verdict::on(&outcome, self.terms);
         if let Some(statistic) = statistic(&outcome) {
             statistics::count(statistic);
         }
@@ -319,14 +441,25 @@ impl Lookup {
         }
     }
 
+    /// Whether the lookup was made and has no answer, so that nobody knows what the service would
+    /// have said.
+    fn knows_nothing(&self) -> bool {
+        self.outcome.get().is_some_and(|outcome| !matches!(outcome, Outcome::Answered(..)))
+    }
+
+    /// The answer, if it edits the reply.
+    fn edits(&self) -> Option<&Answer> {
+        match self.outcome.get() {
+            Some(Outcome::Answered(answer, _)) if !answer.is_nothing() => Some(answer),
+            _ => None,
+        }
+    }
+
     /// Writes the answer, if there is one, into the reply.
     fn edit(&self, query: &Packet, reply: &Packet) {
-        let Some(Outcome::Answered(answer, _)) = self.outcome.get() else {
+        let Some(answer) = self.edits() else {
             return;
         };
-        if answer.is_nothing() {
-            return;
-        }
         let refuse = |reason: &dyn Display, member: &Member| self.refuse(reason, member);
         let mut written = REMOPTS_EDITED.debug_enabled().then(Vec::new);
         reply::apply(answer, query, reply, &refuse, written.as_mut());
@@ -344,6 +477,14 @@ impl Lookup {
         }
     }
 
+    /// Logs a warning about the packet and its request, if the throttle lets it pass.
+    fn warn(&self, throttle: &Throttle, message: &Message<2>) {
+        if let Some(held_back) = throttle.pass() {
+            let url = self.question.request.shown_at(&self.editing.first_service);
+            message.warn([&self.question.label, &format_args!("{url}{held_back}")]);
+        }
+    }
+
     /// Logs a message about the packet and its request.
     fn debug(&self, message: &Message<2>) {
         let url = self.question.request.shown_at(&self.editing.first_service);
@@ -353,35 +494,51 @@ impl Lookup {
 
 #[cfg(test)]
 mod tests {
-    use remote_opts_core::answer::Answer;
-
     use super::*;
 
-    /// All outcomes, each with what becomes of its packet where `on-error` is `drop`, and with the
-    /// statistic that counts it.
-    fn outcomes() -> Vec<(Outcome, Verdict, Option<&'static str>)> {
-        let answered = |source| Outcome::Answered(Arc::new(Answer::default()), source);
-        vec![
-            (answered(Source::Cached), Verdict::Continue, Some("remote-opts-cached")),
-            (answered(Source::Asked), Verdict::Continue, Some("remote-opts-asked")),
-            (answered(Source::Stale), Verdict::Continue, Some("remote-opts-stale")),
-            (Outcome::Failed, Verdict::Drop, Some("remote-opts-failed")),
-            (Outcome::Shed, Verdict::Drop, Some("remote-opts-turned-away")),
-            (Outcome::LetGo, Verdict::Continue, None),
-        ]
+    fn answered(source: Source) -> Outcome {
+        Outcome::Answered(Arc::new(Answer::default()), source)
     }
 
+    /// A DISCOVER of a new client.
+    const NEW: Terms =
+        Terms { on_error: OnError::Continue, from_what_is_known: false, has_address: false };
+
     #[test]
-    fn only_a_lookup_without_an_answer_drops_a_packet_and_only_where_on_error_says_so() {
-        for (outcome, verdict, _) in outcomes() {
-            assert_eq!(Verdict::on(&outcome, OnError::Drop), verdict);
-            assert_eq!(Verdict::on(&outcome, OnError::Continue), Verdict::Continue);
+    fn who_gets_no_reply() {
+        let on_error_drop = Terms { on_error: OnError::Drop, ..NEW };
+        for (outcome, silent, silent_with_drop) in [
+            (answered(Source::Cached), false, false),
+            (answered(Source::Asked), false, false),
+            (answered(Source::Stale), false, false),
+            (Outcome::Failed, false, true),
+            (Outcome::FailedBefore, false, false),
+            (Outcome::Shed, true, true),
+            (Outcome::Congested, true, true),
+            (Outcome::LetGo, false, false),
+        ] {
+            let is_silent = |terms| Verdict::on(&outcome, terms) == Verdict::Drop;
+            assert_eq!(is_silent(NEW), silent, "{outcome:?}");
+            assert_eq!(is_silent(on_error_drop), silent_with_drop, "{outcome:?}");
+            // A client that renews is never met with silence.
+            assert!(!is_silent(Terms { has_address: true, ..on_error_drop }), "{outcome:?}");
+            let known = Terms { from_what_is_known: true, ..NEW };
+            assert!(!is_silent(known), "{outcome:?}");
         }
     }
 
     #[test]
     fn each_outcome_has_its_statistic() {
-        for (outcome, _, expected) in outcomes() {
+        for (outcome, expected) in [
+            (answered(Source::Cached), Some("remote-opts-cached")),
+            (answered(Source::Asked), Some("remote-opts-asked")),
+            (answered(Source::Stale), Some("remote-opts-stale")),
+            (Outcome::Failed, Some("remote-opts-failed")),
+            (Outcome::FailedBefore, Some("remote-opts-failed")),
+            (Outcome::Shed, Some("remote-opts-turned-away")),
+            (Outcome::Congested, Some("remote-opts-congested")),
+            (Outcome::LetGo, None),
+        ] {
             assert_eq!(statistic(&outcome), expected);
         }
     }

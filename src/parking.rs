@@ -2,12 +2,15 @@
 //! Places in Kea's parking lot, and a packet that waits there for its answer.
 //!
 //! [`crate::packet_lookup`] parks packets in packet threads, and ends their waiting on Kea's main
-//! thread.
+//! thread. A client has one place, whatever it sends: packets of one client that go on together run
+//! together in Kea, and are offered different addresses.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cxx::UniquePtr;
+use remote_opts_core::cache::Transaction;
 
 use crate::ffi::{self, Callout, Packet, Parked};
 use crate::log::REMOPTS_EXCEPTION;
@@ -23,12 +26,38 @@ pub struct ParkingPlaces {
     taken: Arc<AtomicUsize>,
     /// The limit of Kea's configuration.
     limit: AtomicUsize,
+    /// The parked packet of each client, by the client's hardware address and identifier.
+    clients: Mutex<HashMap<Arc<[u8]>, Client>>,
+}
+
+/// A client that has a parked packet.
+struct Client {
+    /// The transaction id of the parked packet.
+    xid: u32,
+    /// Whether the parked packet is a REQUEST.
+    continues: bool,
+    slot: Slot,
+}
+
+/// Where a parked packet is kept until somebody ends its waiting: the outcome of its lookup, or the
+/// client's next packet, whichever is first.
+#[derive(Clone)]
+pub struct Slot(Arc<Mutex<Option<ParkedPacket>>>);
+
+impl Slot {
+    fn take(&self) -> Option<ParkedPacket> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Default for ParkingPlaces {
     /// No place is taken, and the limit is Kea's default.
     fn default() -> Self {
-        ParkingPlaces { taken: Arc::default(), limit: AtomicUsize::new(PARKED_PACKET_LIMIT) }
+        ParkingPlaces {
+            taken: Arc::default(),
+            limit: AtomicUsize::new(PARKED_PACKET_LIMIT),
+            clients: Mutex::default(),
+        }
     }
 }
 
@@ -53,6 +82,47 @@ impl ParkingPlaces {
         (self.taken.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
     }
 
+    /// Whether this packet is parked already: it is a retransmission.
+    pub fn has(&self, transaction: &Transaction) -> bool {
+        self.clients().get(&transaction.client).is_some_and(|client| {
+            (client.xid, client.continues) == (transaction.xid, transaction.continues)
+        })
+    }
+
+    /// Keeps a parked packet until [`ParkingPlaces::take_out`]. Packet thread.
+    pub fn keep(&self, transaction: &Transaction, packet: ParkedPacket) -> Slot {
+        let slot = Slot(Arc::new(Mutex::new(Some(packet))));
+        let Transaction { client, xid, continues } = transaction.clone();
+        let earlier = self.clients().insert(client, Client { xid, continues, slot: slot.clone() });
+        if let Some(packet) = earlier.and_then(|earlier| earlier.slot.take()) {
+            packet.let_go();
+        }
+        slot
+    }
+
+    /// Lets go of the parked packet of a client that has sent another one. False where the client
+    /// has none. Packet thread.
+    pub fn let_go_of(&self, client: &[u8]) -> bool {
+        let earlier = self.clients().remove(client);
+        let packet = earlier.and_then(|earlier| earlier.slot.take());
+        packet.map(ParkedPacket::let_go).is_some()
+    }
+
+    /// Takes a client's parked packet out of its slot. `None` where the client's next packet has
+    /// taken its place. Any thread.
+    pub fn take_out(&self, client: &[u8], slot: &Slot) -> Option<ParkedPacket> {
+        let mut clients = self.clients();
+        if clients.get(client).is_some_and(|kept| Arc::ptr_eq(&kept.slot.0, &slot.0)) {
+            clients.remove(client);
+        }
+        drop(clients);
+        slot.take()
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Client>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many places are taken.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
@@ -68,8 +138,8 @@ impl Drop for Place {
     }
 }
 
-/// A packet in Kea's parking lot. It must be ended by [`resume`](Self::resume) or
-/// [`let_go`](Self::let_go), on Kea's main thread.
+/// A packet in Kea's parking lot. It must be ended by [`resume`](Self::resume), on Kea's main
+/// thread, or by [`let_go`](Self::let_go), on any thread.
 pub struct ParkedPacket {
     packet: UniquePtr<Parked>,
     place: Place,
@@ -90,15 +160,16 @@ impl ParkedPacket {
 
     /// Has Kea go on with the packet. Where Kea cannot, the failure is logged. Main thread.
     pub fn resume(mut self) {
-        // First: without multi-threading Kea goes on with the packet inside this call.
-        drop(self.place);
         log_failure(self.packet.pin_mut().resume());
+        // Not before: the packet has left the lot now. A place that is free too early lets Kea meet
+        // its own limit, and then Kea goes on without a subnet.
+        drop(self.place);
     }
 
-    /// Has Kea forget the packet: its client gets no reply. Main thread.
+    /// Has Kea forget the packet: its client gets no reply. Any thread.
     pub fn let_go(mut self) {
-        drop(self.place);
         log_failure(self.packet.pin_mut().let_go());
+        drop(self.place);
     }
 }
 

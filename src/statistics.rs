@@ -15,14 +15,37 @@ pub const ASKED: &str = "remote-opts-asked";
 pub const STALE: &str = "remote-opts-stale";
 /// Packets whose lookup failed.
 pub const FAILED: &str = "remote-opts-failed";
-/// Packets whose lookup was shed: over the concurrency limit, or without a parking place.
+/// Packets that did not wait for their lookup, which went on without them: no parking place was
+/// free, or the lookup stood in line for too long, or `on-miss` is `retry`.
 pub const SHED: &str = "remote-opts-turned-away";
-/// Packets of [`FAILED`] and [`SHED`] that got no reply, as `on-error` says.
+/// Packets whose request could not be made, for a reason that lies on this machine.
+pub const CONGESTED: &str = "remote-opts-congested";
+/// Packets of [`FAILED`], [`SHED`] and [`CONGESTED`] that got no reply.
 pub const DROPPED: &str = "remote-opts-dropped";
+/// Retransmissions that were ended, because the first packet was parked.
+pub const RETRANSMISSIONS: &str = "remote-opts-retransmissions";
+/// Parked packets that were let go, because their client sent another one.
+pub const SUPERSEDED: &str = "remote-opts-superseded";
+/// DHCPNAKs that were not sent, because the lookup had failed.
+pub const NAKS_HELD_BACK: &str = "remote-opts-naks-held-back";
+
+/// Every statistic.
+const ALL: [&str; 10] = [
+    CACHED,
+    ASKED,
+    STALE,
+    FAILED,
+    SHED,
+    CONGESTED,
+    DROPPED,
+    RETRANSMISSIONS,
+    SUPERSEDED,
+    NAKS_HELD_BACK,
+];
 
 /// Makes all statistics known to Kea. They keep their values over a reload. Main thread.
 pub fn announce() {
-    [CACHED, ASKED, STALE, FAILED, SHED, DROPPED].into_iter().for_each(|name| add(name, 0));
+    ALL.into_iter().for_each(|name| add(name, 0));
 }
 
 /// Counts one packet. In a callout, or on Kea's main thread.

@@ -15,6 +15,10 @@ use crate::request::Request;
 /// The longest time that an exchange keeps its answer.
 const EXCHANGE: Duration = Duration::from_secs(10);
 
+/// The longest time that an answer waits for the next packet of a client that got no reply. A
+/// client asks again after 4, 8, 16, 32 and 64 seconds (RFC 2131, section 4.1).
+const AWAITED: Duration = Duration::from_secs(70);
+
 /// The unfinished exchanges remembered where `cache-size` is smaller.
 const MIN_EXCHANGES: usize = 1000;
 
@@ -47,13 +51,24 @@ struct Kept {
     stale_until: Instant,
 }
 
+/// What a packet gets without a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// This answer.
+    Answer(Arc<Answer>),
+    /// No answer, because the exchange's OFFER went out without one.
+    Failure,
+}
+
 /// An exchange that is not over.
 struct Exchange {
     /// The request that the exchange's answer belongs to.
     request: Arc<Request>,
-    /// The transaction id of the packet that the answer was for.
-    xid: u32,
-    answer: Arc<Answer>,
+    /// The transaction id of the packet that the answer was for. `None` where the packet got no
+    /// reply: the client's next packet begins the exchange anew, with any transaction id.
+    xid: Option<u32>,
+    /// `None` where the lookup failed.
+    answer: Option<Arc<Answer>>,
     /// When the exchange is forgotten, over or not.
     until: Instant,
 }
@@ -75,18 +90,56 @@ impl Cache {
         Cache { size, answers: LruCache::unbounded(), exchanges: LruCache::unbounded() }
     }
 
-    /// The answer to use without a request: the answer of the packet's exchange, else a fresh one.
-    /// A fresh answer becomes the answer of the exchange.
-    pub fn fresh(
+    /// Has the cache keep at most `size` answers.
+    pub fn resize(&mut self, size: usize) {
+        self.size = size;
+        self.shrink();
+    }
+
+    /// Makes every answer stale: it serves only where no fresh one can be had. The services that
+    /// gave the answers are no longer the ones that are asked.
+    pub fn expire(&mut self, now: Instant) {
+        self.answers.iter_mut().for_each(|(_, kept)| kept.fresh_until = now);
+        self.exchanges.clear();
+    }
+
+    /// How many answers are kept.
+    pub fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Whether no answer is kept.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    fn shrink(&mut self) {
+        while self.answers.len() > self.size {
+            self.answers.pop_lru();
+        }
+    }
+
+    /// What the packet gets without a request: what its exchange has got before, else a fresh
+    /// answer. A fresh answer becomes the answer of the exchange.
+    pub fn known(
         &mut self,
         request: &Arc<Request>,
         transaction: &Transaction,
         now: Instant,
-    ) -> Option<Arc<Answer>> {
-        if let Some(exchange) = self.exchanges.peek(&transaction.client) {
-            let same_exchange = transaction.continues || exchange.xid == transaction.xid;
+    ) -> Option<Known> {
+        if let Some(exchange) = self.exchanges.peek_mut(&transaction.client) {
+            let same_exchange =
+                transaction.continues || exchange.xid.is_none_or(|xid| xid == transaction.xid);
             if same_exchange && exchange.request == *request && now < exchange.until {
-                return Some(Arc::clone(&exchange.answer));
+                match &exchange.answer {
+                    Some(answer) => {
+                        exchange.xid.get_or_insert(transaction.xid);
+                        return Some(Known::Answer(Arc::clone(answer)));
+                    }
+                    // The ACK carries what the OFFER carried. A DISCOVER may find more.
+                    None if transaction.continues => return Some(Known::Failure),
+                    None => {}
+                }
             }
         }
         let kept = self.answers.get(request)?;
@@ -94,8 +147,8 @@ impl Cache {
             return None;
         }
         let answer = Arc::clone(&kept.answer);
-        self.begin_exchange(request, transaction, &answer, now);
-        Some(answer)
+        self.begin_exchange(request, transaction, Some(&answer), now);
+        Some(Known::Answer(answer))
     }
 
     /// An answer that may serve while no fresh answer can be had, though it is stale.
@@ -121,28 +174,50 @@ impl Cache {
         }
         let kept = Kept { answer: Arc::clone(answer), fresh_until, stale_until };
         self.answers.put(Arc::clone(request), kept);
-        while self.answers.len() > self.size {
-            self.answers.pop_lru();
-        }
+        self.shrink();
     }
 
-    /// Makes `answer` the answer of the packet's exchange, until [`Cache::end_exchange`], or for 10
-    /// seconds.
+    /// Makes `answer` what the packet's exchange carries, until [`Cache::end_exchange`], or for 10
+    /// seconds. `None`: the lookup failed, and the exchange carries no answer.
     pub fn begin_exchange(
         &mut self,
         request: &Arc<Request>,
         transaction: &Transaction,
+        answer: Option<&Arc<Answer>>,
+        now: Instant,
+    ) {
+        self.insert_exchange(
+            &transaction.client,
+            Exchange {
+                request: Arc::clone(request),
+                xid: Some(transaction.xid),
+                answer: answer.cloned(),
+                until: now + EXCHANGE,
+            },
+            now,
+        );
+    }
+
+    /// Keeps `answer` for the next packet of a client whose last packet got no reply, for 70
+    /// seconds, whatever the service lets others use it for.
+    pub fn await_retransmission(
+        &mut self,
+        request: &Arc<Request>,
+        client: &Arc<[u8]>,
         answer: &Arc<Answer>,
         now: Instant,
     ) {
-        let exchange = Exchange {
-            request: Arc::clone(request),
-            xid: transaction.xid,
-            answer: Arc::clone(answer),
-            until: now + EXCHANGE,
-        };
-        self.exchanges.put(Arc::clone(&transaction.client), exchange);
-        // The exchanges are in the order in which they began: `fresh` only peeks at them.
+        let (request, answer) = (Arc::clone(request), Some(Arc::clone(answer)));
+        self.insert_exchange(
+            client,
+            Exchange { request, xid: None, answer, until: now + AWAITED },
+            now,
+        );
+    }
+
+    fn insert_exchange(&mut self, client: &Arc<[u8]>, exchange: Exchange, now: Instant) {
+        self.exchanges.put(Arc::clone(client), exchange);
+        // The exchanges are in the order in which they began: `known` only peeks at them.
         while self.exchanges.len() > self.size.max(MIN_EXCHANGES)
             || self.exchanges.peek_lru().is_some_and(|(_, oldest)| oldest.until <= now)
         {
@@ -193,10 +268,13 @@ mod tests {
     #[test]
     fn an_answer_is_fresh_then_stale_then_gone() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
-        assert_eq!(cache.fresh(&key, &discover(1, 1), start), None);
+        assert_eq!(cache.known(&key, &discover(1, 1), start), None);
         cache.store(&key, &nothing(), lasting(2, 3), start);
-        assert_eq!(cache.fresh(&key, &discover(1, 1), start + SECOND), Some(nothing()));
-        assert_eq!(cache.fresh(&key, &discover(2, 1), start + 2 * SECOND), None);
+        assert_eq!(
+            cache.known(&key, &discover(1, 1), start + SECOND),
+            Some(Known::Answer(nothing()))
+        );
+        assert_eq!(cache.known(&key, &discover(2, 1), start + 2 * SECOND), None);
         assert_eq!(cache.stale(&key, start + 4 * SECOND), Some(nothing()));
         assert_eq!(cache.stale(&key, start + 5 * SECOND), None);
     }
@@ -205,27 +283,39 @@ mod tests {
     fn one_exchange_has_one_answer() {
         let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
         cache.store(&key, &something(), NO_STORE, start);
-        cache.begin_exchange(&key, &discover(1, 7), &something(), start);
+        cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
         // A retransmission; and a REQUEST with any transaction id.
-        assert_eq!(cache.fresh(&key, &discover(1, 7), start + SECOND), Some(something()));
-        assert_eq!(cache.fresh(&key, &request(1, 8), start + 9 * SECOND), Some(something()));
+        assert_eq!(
+            cache.known(&key, &discover(1, 7), start + SECOND),
+            Some(Known::Answer(something()))
+        );
+        assert_eq!(
+            cache.known(&key, &request(1, 8), start + 9 * SECOND),
+            Some(Known::Answer(something()))
+        );
         // Another exchange, another client, another request; and the exchange is too old.
-        assert_eq!(cache.fresh(&key, &discover(1, 8), start + SECOND), None);
-        assert_eq!(cache.fresh(&key, &request(2, 7), start + SECOND), None);
-        assert_eq!(cache.fresh(&about(2), &request(1, 7), start + SECOND), None);
-        assert_eq!(cache.fresh(&key, &request(1, 7), start + EXCHANGE), None);
+        assert_eq!(cache.known(&key, &discover(1, 8), start + SECOND), None);
+        assert_eq!(cache.known(&key, &request(2, 7), start + SECOND), None);
+        assert_eq!(cache.known(&about(2), &request(1, 7), start + SECOND), None);
+        assert_eq!(cache.known(&key, &request(1, 7), start + EXCHANGE), None);
         cache.end_exchange(&[1]);
-        assert_eq!(cache.fresh(&key, &request(1, 7), start + SECOND), None);
+        assert_eq!(cache.known(&key, &request(1, 7), start + SECOND), None);
     }
 
     #[test]
     fn a_fresh_answer_becomes_the_answer_of_its_exchange() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
         cache.store(&key, &nothing(), lasting(1, 0), start);
-        assert_eq!(cache.fresh(&key, &discover(1, 7), start), Some(nothing()));
+        assert_eq!(cache.known(&key, &discover(1, 7), start), Some(Known::Answer(nothing())));
         cache.store(&key, &something(), lasting(9, 0), start + SECOND);
-        assert_eq!(cache.fresh(&key, &request(1, 7), start + 2 * SECOND), Some(nothing()));
-        assert_eq!(cache.fresh(&key, &request(2, 7), start + 2 * SECOND), Some(something()));
+        assert_eq!(
+            cache.known(&key, &request(1, 7), start + 2 * SECOND),
+            Some(Known::Answer(nothing()))
+        );
+        assert_eq!(
+            cache.known(&key, &request(2, 7), start + 2 * SECOND),
+            Some(Known::Answer(something()))
+        );
     }
 
     #[test]
@@ -236,16 +326,16 @@ mod tests {
             cache.store(key, &nothing(), lasting(60, 0), start);
             let client = Arc::new(number.to_be_bytes());
             let transaction = Transaction { client, ..discover(0, 0) };
-            cache.begin_exchange(key, &transaction, &nothing(), start);
+            cache.begin_exchange(key, &transaction, Some(&nothing()), start);
             assert!(cache.answers.len() <= 3 && cache.exchanges.len() <= MIN_EXCHANGES);
         }
         // The answer that was unused for longest goes first.
-        assert!(cache.fresh(&keys[4997], &discover(1, 1), start).is_some());
+        assert!(cache.known(&keys[4997], &discover(1, 1), start).is_some());
         cache.store(&keys[0], &nothing(), lasting(60, 0), start);
-        assert!(cache.fresh(&keys[4997], &discover(2, 1), start).is_some());
-        assert!(cache.fresh(&keys[4998], &discover(3, 1), start).is_none());
+        assert!(cache.known(&keys[4997], &discover(2, 1), start).is_some());
+        assert!(cache.known(&keys[4998], &discover(3, 1), start).is_none());
         // Exchanges that were never finished do not stay.
-        cache.begin_exchange(&keys[0], &discover(9, 9), &nothing(), start + EXCHANGE);
+        cache.begin_exchange(&keys[0], &discover(9, 9), Some(&nothing()), start + EXCHANGE);
         assert_eq!(cache.exchanges.len(), 1);
     }
 
@@ -255,5 +345,31 @@ mod tests {
         cache.store(&key, &nothing(), lasting(60, 60), start);
         cache.store(&key, &something(), NO_STORE, start);
         assert_eq!(cache.stale(&key, start), None);
+    }
+
+    #[test]
+    fn an_ack_carries_nothing_where_the_lookup_of_its_offer_failed() {
+        let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
+        cache.begin_exchange(&key, &discover(1, 7), None, start);
+        cache.store(&key, &something(), lasting(60, 0), start);
+        assert_eq!(cache.known(&key, &request(1, 7), start), Some(Known::Failure));
+        // A DISCOVER finds the answer, and the exchange carries it from then on.
+        let found = Some(Known::Answer(something()));
+        assert_eq!(cache.known(&key, &discover(1, 7), start), found);
+        assert_eq!(cache.known(&key, &request(1, 7), start), found);
+    }
+
+    #[test]
+    fn an_answer_waits_for_the_next_packet_of_its_client() {
+        let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
+        cache.await_retransmission(&key, &discover(1, 0).client, &something(), start);
+        let later = start + Duration::from_secs(64);
+        assert_eq!(cache.known(&key, &discover(2, 8), later), None);
+        let found = Some(Known::Answer(something()));
+        assert_eq!(cache.known(&key, &discover(1, 8), later), found);
+        // The exchange is that packet's now.
+        assert_eq!(cache.known(&key, &discover(1, 9), later), None);
+        assert_eq!(cache.known(&key, &request(1, 8), later), found);
+        assert_eq!(cache.known(&key, &request(1, 8), start + AWAITED), None);
     }
 }

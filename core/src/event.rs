@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
@@ -39,9 +40,18 @@ pub enum Event<'a> {
     ServiceDown {
         /// Which service is down.
         service: usize,
-        /// How many failures in a row the service had.
-        failures: u32,
+        /// How many different requests in a row failed at the service.
+        failures: usize,
         /// The last failure.
+        failure: &'a Failure,
+    },
+    /// A service wants to be left alone, and is not asked for a while.
+    Paused {
+        /// Which service is not asked.
+        service: usize,
+        /// For how long.
+        pause: Duration,
+        /// The failure with which the service said so.
         failure: &'a Failure,
     },
     /// A service that was down has answered a probe. Lookups ask it again.
@@ -56,19 +66,41 @@ pub enum Event<'a> {
         /// The request in flight.
         request: &'a Request,
     },
-    /// No request was made, because every service is down.
+    /// No request was made, because the last one for this client failed and the next one has still
+    /// to wait.
+    BackingOff {
+        /// The packet whose lookup fails, or gets a stale answer.
+        label: &'a Label,
+        /// The request that was not made.
+        request: &'a Request,
+    },
+    /// A request could not be made, for a reason that lies on this machine.
+    Congested {
+        /// The packet that the request was to be made for.
+        label: &'a Label,
+        /// The reason, a [`Failure::Congested`].
+        failure: &'a Failure,
+    },
+    /// No request was made, because every service is down, or wants to be left alone.
     NoServiceUp {
         /// The packet whose lookup fails, or gets a stale answer.
         label: &'a Label,
         /// The request that was not made.
         request: &'a Request,
     },
-    /// No request was made, because as many as allowed are in flight.
-    Shed {
-        /// The packet whose lookup was shed.
+    /// As many requests are in flight as allowed, so a lookup stands in line.
+    InLine {
+        /// The packet whose lookup stands in line.
         label: &'a Label,
         /// The concurrency limit, the parameter `max-in-flight`.
         limit: usize,
+    },
+    /// No more lookups can stand in line: a lookup was shed.
+    Shed {
+        /// The packet whose lookup was shed.
+        label: &'a Label,
+        /// How many lookups stand in line.
+        line: usize,
     },
 }
 

@@ -2,6 +2,9 @@
 //! The services in the order of `url`: a lookup asks the first service that is up, and the next one
 //! where a service fails. A service that keeps failing is down, and is probed until it is up.
 //!
+//! Two questions are kept apart. Is this request bad? Then it backs off: [`crate::backoff`]. Is
+//! this service bad? Different requests tell, one request never does.
+//!
 //! The lookup engine asks. Runs on the runtime's thread, but for functions that say otherwise.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,13 +14,17 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+use crate::backoff::BackOffs;
 use crate::event::{Event, Label, Listener};
-use crate::fetch::{Failure, Fetch, Found};
+use crate::fetch::{Blame, Failure, Fetch, Found};
 use crate::probe::{self, Wanted};
 use crate::request::{Request, ServiceUrl};
 
-/// The failures in a row after which a service is down.
-const DOWN_AFTER: u32 = 3;
+/// A service is down when so many different requests in a row failed at it.
+const DOWN_AFTER: usize = 3;
+
+/// The longest time for which a service is left alone because it says so.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The services of one configuration.
 pub struct Failover<F> {
@@ -28,6 +35,27 @@ pub struct Failover<F> {
     listener: Arc<dyn Listener>,
     /// What the probes ask for.
     wanted: Wanted,
+    back_offs: BackOffs,
+}
+
+/// Whether a request may be made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// A service can be asked.
+    Ready,
+    /// The request failed lately, and backs off.
+    BackingOff,
+    /// Every service is down, or wants to be left alone.
+    NoServiceUp,
+}
+
+/// Why nobody had an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Services were asked, or could not be asked for this request.
+    Failed,
+    /// This machine could not ask: it has too much to do.
+    Congested,
 }
 
 /// One service and its state.
@@ -35,31 +63,21 @@ struct ServiceState {
     url: ServiceUrl,
     /// Whether lookups ask the service.
     up: AtomicBool,
-    failures: Mutex<Failures>,
+    record: Mutex<Record>,
     /// How often the service has come up. The failure of a request that began in an earlier
     /// generation says nothing of the service now.
     generation: AtomicU32,
 }
 
-/// A service's failures in a row.
+/// What a service did lately.
 #[derive(Default)]
-struct Failures {
-    count: u32,
-    /// The request that failed last.
-    last: Option<Arc<Request>>,
-}
-
-impl Failures {
-    /// Adds one failure and returns the count. A bad answer to the same request again does not
-    /// count: one client's record may be all that is wrong.
-    fn add(&mut self, failure: &Failure, request: &Arc<Request>) -> u32 {
-        let again = self.last.as_ref() == Some(request);
-        if !(again && failure.is_of_the_answer()) {
-            self.count += 1;
-        }
-        self.last = Some(Arc::clone(request));
-        self.count
-    }
+struct Record {
+    /// The different requests that failed since the service last answered.
+    failed: Vec<Arc<Request>>,
+    /// The last request that succeeded.
+    succeeded: Option<Arc<Request>>,
+    /// The service is not asked before, because it said so.
+    paused_until: Option<Instant>,
 }
 
 impl ServiceState {
@@ -67,13 +85,23 @@ impl ServiceState {
         ServiceState {
             url,
             up: AtomicBool::new(true),
-            failures: Mutex::default(),
+            record: Mutex::default(),
             generation: AtomicU32::new(0),
         }
     }
 
-    fn failures(&self) -> MutexGuard<'_, Failures> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the service wants to be left alone.
+    fn is_paused(&self) -> bool {
+        self.record().paused_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether lookups ask the service now.
+    fn is_asked(&self) -> bool {
+        self.up.load(Ordering::Relaxed) && !self.is_paused()
     }
 }
 
@@ -87,12 +115,24 @@ impl<F: Fetch> Failover<F> {
         listener: Arc<dyn Listener>,
     ) -> Arc<Self> {
         let services = services.into_iter().map(ServiceState::new).collect();
-        Arc::new(Failover { services, fetch, timeout, listener, wanted: Wanted::default() })
+        let (wanted, back_offs) = (Wanted::default(), BackOffs::default());
+        Arc::new(Failover { services, fetch, timeout, listener, wanted, back_offs })
     }
 
-    /// Whether every service is down: a lookup would fail. Any thread.
-    pub fn all_down(&self) -> bool {
-        !self.services.iter().any(|service| service.up.load(Ordering::Relaxed))
+    /// The time of one lookup, all services together.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether a request may be made now. Any thread.
+    pub fn readiness(&self, request: &Arc<Request>) -> Readiness {
+        if !self.services.iter().any(ServiceState::is_asked) {
+            Readiness::NoServiceUp
+        } else if self.back_offs.holds(request) {
+            Readiness::BackingOff
+        } else {
+            Readiness::Ready
+        }
     }
 
     /// Remembers a request that could not be made, for the next probe. Any thread.
@@ -101,41 +141,46 @@ impl<F: Fetch> Failover<F> {
     }
 
     /// Asks the services that are up, one after the other, inside one deadline: each gets an equal
-    /// share of the time that is left. `None` when no service has an answer. The listener learns of
-    /// each failure, with `label` for the packet.
+    /// share of the time that is left. The listener learns of each failure, with `label` for the
+    /// packet.
     ///
     /// Cancel-safe: dropped, it asks nobody any more.
-    pub async fn ask(self: &Arc<Self>, request: &Arc<Request>, label: &Label) -> Option<Found> {
+    pub async fn ask(
+        self: &Arc<Self>,
+        request: &Arc<Request>,
+        label: &Label,
+    ) -> Result<Found, Unanswered> {
         let deadline = Instant::now() + self.timeout;
-        let up: Vec<_> = (0..self.services.len())
-            .filter(|&index| self.services[index].up.load(Ordering::Relaxed))
-            .collect();
-        for (&index, left) in up.iter().zip((1..=up.len() as u32).rev()) {
+        let asked = (0..self.services.len()).filter(|&index| self.services[index].is_asked());
+        let asked: Vec<_> = asked.collect();
+        let mut blames = Vec::with_capacity(asked.len());
+        for (&index, left) in asked.iter().zip((1..=asked.len() as u32).rev()) {
             let share = deadline.saturating_duration_since(Instant::now()) / left;
             let service = &self.services[index];
             let generation = service.generation.load(Ordering::Relaxed);
-            let url = match request.url(&service.url) {
-                Ok(url) => url,
-                Err(error) => {
-                    let failure = Failure::Connection(error.to_string());
-                    let url = service.url.url();
-                    self.failed(index, generation, &failure, request, label, url);
-                    continue;
+            let (failure, url) = match request.url(&service.url) {
+                Ok(url) => {
+                    self.listener.notice(&Event::Asking { label, url: &url });
+                    match self.get(index, &url, share).await {
+                        Ok(found) => {
+                            self.answered(index, request);
+                            return Ok(found);
+                        }
+                        Err(failure) => (failure, url),
+                    }
                 }
+                Err(error) => (Failure::Unaskable(error.to_string()), service.url.url().clone()),
             };
-            self.listener.notice(&Event::Asking { label, url: &url });
-            match self.get(index, &url, share).await {
-                Ok(found) => {
-                    *service.failures() = Failures::default();
-                    return Some(found);
-                }
-                Err(failure) => {
-                    self.wanted.add(request);
-                    self.failed(index, generation, &failure, request, label, &url);
-                }
-            }
+            blames.push(failure.blame());
+            self.wanted.add(request);
+            self.failed(index, generation, &failure, request, label, &url);
         }
-        None
+        if blames.iter().any(|blame| *blame != Blame::Congestion) {
+            self.back_offs.failed(request, blames.contains(&Blame::Service));
+            return Err(Unanswered::Failed);
+        }
+        // Also where the last service went down after the caller looked.
+        Err(Unanswered::Congested)
     }
 
     /// Asks one service, for `share` at the longest.
@@ -144,7 +189,19 @@ impl<F: Fetch> Failover<F> {
         answer.unwrap_or(Err(Failure::Late(share)))
     }
 
-    /// Reports and counts the failure of a request that began in `generation`.
+    /// Notes that a service answered a request.
+    fn answered(&self, index: usize, request: &Arc<Request>) {
+        self.back_offs.answered(request);
+        let mut record = self.services[index].record();
+        record.failed.clear();
+        record.paused_until = None;
+        if record.succeeded.as_ref() != Some(request) {
+            record.succeeded = Some(Arc::clone(request));
+        }
+    }
+
+    /// Reports the failure of a request that began in `generation`, and notes it against the
+    /// service where the service is to blame.
     fn failed(
         self: &Arc<Self>,
         index: usize,
@@ -154,35 +211,89 @@ impl<F: Fetch> Failover<F> {
         label: &Label,
         url: &Url,
     ) {
-        self.listener.notice(&Event::Failed { service: index, label, failure, url });
         let service = &self.services[index];
+        match failure.blame() {
+            Blame::Congestion => {
+                return self.listener.notice(&Event::Congested { label, failure });
+            }
+            Blame::Request | Blame::Service => {
+                self.listener.notice(&Event::Failed { service: index, label, failure, url });
+            }
+        }
         if generation != service.generation.load(Ordering::Relaxed) {
             return;
         }
-        let failures = service.failures().add(failure, request);
+        if failure.blame() == Blame::Request {
+            // A service that responds works. One that was not asked has shown nothing.
+            if !matches!(failure, Failure::Unaskable(_)) {
+                service.record().failed.clear();
+            }
+            return;
+        }
+        self.pause(index, failure);
+        let failures = {
+            let mut record = service.record();
+            if !record.failed.contains(request) {
+                record.failed.truncate(DOWN_AFTER - 1);
+                record.failed.push(Arc::clone(request));
+            }
+            record.failed.len()
+        };
         if failures >= DOWN_AFTER && service.up.swap(false, Ordering::Relaxed) {
             self.listener.notice(&Event::ServiceDown { service: index, failures, failure });
             tokio::spawn(Arc::clone(self).bring_up(index));
         }
     }
 
+    /// Leaves a service alone for as long as its failure says.
+    fn pause(&self, index: usize, failure: &Failure) {
+        let Failure::Unavailable { retry_after: Some(pause), .. } = failure else { return };
+        let pause = (*pause).min(LONGEST_PAUSE);
+        let until = Instant::now() + pause;
+        let was_paused = self.services[index].is_paused();
+        self.services[index].record().paused_until = Some(until);
+        if !was_paused && !pause.is_zero() {
+            self.listener.notice(&Event::Paused { service: index, pause, failure });
+        }
+    }
+
     /// Probes a service that is down until it is up.
     async fn bring_up(self: Arc<Self>, index: usize) {
-        probe::until_up(|| Arc::clone(&self).probe(index)).await;
+        probe::until_up(|turn| Arc::clone(&self).probe(index, turn)).await;
         let service = &self.services[index];
         service.generation.fetch_add(1, Ordering::Relaxed);
-        *service.failures() = Failures::default();
+        {
+            let mut record = service.record();
+            record.failed.clear();
+            record.paused_until = None;
+        }
+        self.back_offs.service_up();
         service.up.store(true, Ordering::Relaxed);
         self.listener.notice(&Event::ServiceUp { service: index });
     }
 
-    /// Whether a service answers a request that was wanted lately.
-    async fn probe(self: Arc<Self>, index: usize) -> bool {
-        let url =
-            self.wanted.next().and_then(|request| request.url(&self.services[index].url).ok());
-        match url {
-            Some(url) => self.get(index, &url, self.timeout).await.is_ok(),
-            None => false,
+    /// Whether a service answers a request: the last one that succeeded and one that was wanted
+    /// lately, in turn. Any answer will do, even one that is bad for the client.
+    async fn probe(self: Arc<Self>, index: usize, turn: u32) -> bool {
+        let service = &self.services[index];
+        if service.is_paused() {
+            return false;
+        }
+        let succeeded = || service.record().succeeded.clone();
+        let request = if turn % 2 == 0 {
+            succeeded().or_else(|| self.wanted.next())
+        } else {
+            self.wanted.next().or_else(succeeded)
+        };
+        let Some(url) = request.and_then(|request| request.url(&service.url).ok()) else {
+            return false;
+        };
+        match self.get(index, &url, self.timeout).await {
+            Ok(_) => true,
+            Err(failure) => {
+                self.pause(index, &failure);
+                failure.blame() == Blame::Request
+            }
         }
     }
 }

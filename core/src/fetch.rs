@@ -29,9 +29,16 @@ pub enum Failure {
     /// The answer did not arrive whole in its share of the lookup's time.
     #[error("no answer within {:.0} ms", .0.as_secs_f64() * 1000.0)]
     Late(Duration),
-    /// The service has an error of its own: a status from 500 on.
-    #[error("status {0}")]
-    ServerError(String),
+    /// The service has an error of its own, or no time for the request: status 429, or a status
+    /// from 500 on.
+    #[error("status {status}")]
+    Unavailable {
+        /// The status, with its words.
+        status: String,
+        /// After which time the service wants to be asked again, where it says so (Retry-After with
+        /// 429 and 503; RFC 9110, section 10.2.3).
+        retry_after: Option<Duration>,
+    },
     /// The status of the response is none of 200, 204 and 404, and no error of the service's own.
     #[error("status {0}")]
     Status(String),
@@ -47,21 +54,43 @@ pub enum Failure {
     /// The body is not an answer.
     #[error(transparent)]
     NotAnAnswer(#[from] ParseError),
-    /// There is no connection, or the connection broke, or the request cannot be made.
+    /// There is no connection, or the connection broke.
     #[error("{0}")]
     Connection(String),
+    /// The request makes no URL for the service.
+    #[error("{0}")]
+    Unaskable(String),
+    /// The request was not made, for a reason that lies on this machine: no descriptor, no port, no
+    /// free connection.
+    #[error("{0}")]
+    Congested(String),
+}
+
+/// What a failure says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The service may be down.
+    Service,
+    /// The service works, and has no good answer to this one request.
+    Request,
+    /// Nothing about the service and nothing about the request: this machine has too much to do.
+    Congestion,
 }
 
 impl Failure {
-    /// Whether the service works as far as this failure tells, and only its answer is bad.
-    pub fn is_of_the_answer(&self) -> bool {
+    /// Whether the failure speaks against the service, or against the request alone.
+    pub fn blame(&self) -> Blame {
         match self {
+            Failure::Late(_) | Failure::Connection(_) | Failure::Unavailable { .. } => {
+                Blame::Service
+            }
             Failure::Status(_)
             | Failure::Redirect(_)
             | Failure::TooLong
             | Failure::Undecodable(_)
-            | Failure::NotAnAnswer(_) => true,
-            Failure::Late(_) | Failure::Connection(_) | Failure::ServerError(_) => false,
+            | Failure::NotAnAnswer(_)
+            | Failure::Unaskable(_) => Blame::Request,
+            Failure::Congested(_) => Blame::Congestion,
         }
     }
 }

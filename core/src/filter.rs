@@ -17,6 +17,8 @@ pub mod message_type {
     pub const REQUEST: u8 = 3;
     /// A server grants the address, or answers an INFORM.
     pub const ACK: u8 = 5;
+    /// A server refuses the address that a client asks for.
+    pub const NAK: u8 = 6;
     /// A client that has an address asks for options.
     pub const INFORM: u8 = 8;
 }

@@ -14,6 +14,7 @@
 //! | [`cache`] | the answers kept, by request and by exchange | HTTP, threads; it is told the time |
 //! | [`lookup`] | the engine: a kept answer, a request in flight, or a new request | HTTP |
 //! | [`failover`] | which service is asked, and which is down | HTTP |
+//! | [`backoff`] | the requests that failed lately, and back off | HTTP |
 //! | [`probe`] | how a service that is down is asked until it is up | HTTP |
 //! | [`fetch`] | the trait between engine and HTTP, with what comes of a request | HTTP |
 //! | [`http`] | the HTTP client, TLS files, Cache-Control | |
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod backoff;
 pub mod cache;
 pub mod config;
 pub mod event;

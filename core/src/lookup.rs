@@ -1,24 +1,37 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The lookup engine: an answer from the cache, else from the request already in flight for the
+//! The lookup engine: an answer from the cache, else from the request already under way for the
 //! same client, else from a new request.
+//!
+//! A new request is made at once, or stands in line where as many requests are in flight as allowed.
+//! A packet waits for it, or leaves: then the lookup goes on without the packet, and the client's
+//! next packet finds the answer. A stale answer serves wherever no fresh one can be had.
 //!
 //! The Kea adapter asks. The engine knows no packet: who waits for an answer leaves a function that
 //! is called with the outcome.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::answer::Answer;
-use crate::cache::{Cache, Transaction};
+use crate::cache::{Cache, Known, Transaction};
 use crate::event::{Event, Label, Listener};
-use crate::failover::Failover;
+use crate::failover::{Failover, Readiness, Unanswered};
 use crate::fetch::{Fetch, Found};
 use crate::guard::guard;
 use crate::request::Request;
+
+/// The most lookups that stand in line.
+const MOST_IN_LINE: usize = 250_000;
+
+/// The most bytes of requests that stand in line.
+const MOST_BYTES_IN_LINE: usize = 128 * 1024 * 1024;
+
+/// The most clients remembered that left one lookup.
+const MOST_LEFT: usize = 32;
 
 /// One packet's question.
 #[derive(Clone)]
@@ -36,10 +49,16 @@ pub struct Question {
 pub enum Outcome {
     /// There is an answer.
     Answered(Arc<Answer>, Source),
-    /// No service had an answer.
+    /// No service had an answer, or no service is asked for this request now.
     Failed,
-    /// No request was made, because as many as allowed are in flight.
+    /// The exchange's OFFER went out without an answer, because its lookup failed. The ACK does,
+    /// too.
+    FailedBefore,
+    /// The packet does not wait. Its lookup goes on, and the client's next packet finds the answer.
     Shed,
+    /// The request could not be made, for a reason that lies on this machine. The client's next
+    /// packet has it made again.
+    Congested,
     /// The engine is closed: the library is being unloaded.
     LetGo,
 }
@@ -74,64 +93,156 @@ struct Shared<F> {
 
 struct State {
     cache: Cache,
-    /// Who waits for each request in flight.
-    in_flight: HashMap<Arc<Request>, Vec<WaitingPacket>>,
+    /// The lookups under way: in flight, or in line.
+    lookups: HashMap<Arc<Request>, Lookup>,
+    /// How many of the lookups are in flight.
+    in_flight: usize,
+    line: Line,
     /// Whether the engine is closed. A closed engine looks nothing up.
     closed: bool,
 }
 
-/// A packet that waits for a request in flight.
+/// One lookup under way.
+struct Lookup {
+    /// Whether the lookup is in flight. Else it stands in line.
+    in_flight: bool,
+    /// The packets that wait for it.
+    waiting: Vec<WaitingPacket>,
+    /// The clients whose packets have left it. Their next packets get the answer.
+    left: Vec<Arc<[u8]>>,
+}
+
+/// A packet that waits for a lookup.
 struct WaitingPacket {
     transaction: Transaction,
     deliver: Deliver,
 }
 
+/// The lookups that stand in line, first come, first served.
+#[derive(Default)]
+struct Line {
+    lookups: VecDeque<(Arc<Request>, Label)>,
+    /// The bytes of the requests in `lookups`.
+    bytes: usize,
+    /// Until when packets wait for lookups in line, the earliest time first.
+    patience: VecDeque<(Instant, Arc<Request>)>,
+}
+
+impl Line {
+    /// Puts a lookup at the end. False where the line is full.
+    fn push(&mut self, request: &Arc<Request>, label: &Label) -> bool {
+        let bytes = self.bytes + request.bytes();
+        if self.lookups.len() >= MOST_IN_LINE || bytes > MOST_BYTES_IN_LINE {
+            return false;
+        }
+        self.bytes = bytes;
+        self.lookups.push_back((Arc::clone(request), Arc::clone(label)));
+        true
+    }
+
+    fn pop(&mut self) -> Option<(Arc<Request>, Label)> {
+        let first = self.lookups.pop_front()?;
+        self.bytes -= first.0.bytes();
+        Some(first)
+    }
+}
+
+/// What becomes of a lookup that begins.
+enum Begun {
+    /// It is in flight.
+    Asked,
+    /// It stands in line.
+    InLine,
+    /// Another packet has begun it.
+    Before,
+    /// The line is full, so there is no lookup.
+    Shed,
+}
+
 impl<F: Fetch> LookupEngine<F> {
-    /// An engine without answers and requests. It keeps at most `cache_size` answers, and makes at
-    /// most `max_in_flight` requests at once, on the thread of `runtime`.
+    /// An engine that keeps its answers in `cache`, and makes at most `max_in_flight` requests at
+    /// once, on the thread of `runtime`.
     pub fn new(
         failover: Arc<Failover<F>>,
-        cache_size: usize,
+        cache: Cache,
         max_in_flight: usize,
         runtime: Handle,
         listener: Arc<dyn Listener>,
     ) -> Self {
-        let cache = Cache::new(cache_size);
-        let state = Mutex::new(State { cache, in_flight: HashMap::new(), closed: false });
+        let state = Mutex::new(State {
+            cache,
+            lookups: HashMap::new(),
+            in_flight: 0,
+            line: Line::default(),
+            closed: false,
+        });
         LookupEngine(Arc::new(Shared { state, failover, runtime, max_in_flight, listener }))
     }
 
     /// The outcome, where it is known without waiting for a service.
     pub fn answer_now(&self, question: &Question) -> Option<Outcome> {
-        let outcome = self.0.answer_now(&mut self.0.state(), question)?;
-        self.0.report(question, &outcome);
+        let shared = &self.0;
+        let mut state = shared.state();
+        let outcome = match shared.answer_now(&mut state, question) {
+            Some(outcome) => outcome,
+            None => {
+                // In a storm the stale answer serves, and the fresh one is fetched for the next
+                // packet.
+                if !state.would_stand_in_line(&question.request, shared.max_in_flight) {
+                    return None;
+                }
+                let outcome = state.stale(&question.request, &question.transaction)?;
+                let begun = shared.join(&mut state, question, None);
+                drop(state);
+                shared.report_begun(begun, question);
+                return Some(outcome);
+            }
+        };
+        drop(state);
+        shared.report(question, &outcome);
         Some(outcome)
     }
 
     /// Leaves `deliver` to be called with the outcome: at once where it is known, else when the
-    /// request for this client has ended.
+    /// lookup has ended, or when the packet has waited in line for as long as one lookup may take.
     pub fn wait(&self, question: Question, deliver: Deliver) {
-        let mut state = self.0.state();
-        if let Some(outcome) = self.0.answer_now(&mut state, &question) {
+        let shared = &self.0;
+        let mut state = shared.state();
+        if let Some(outcome) = shared.answer_now(&mut state, &question) {
             drop(state);
-            self.0.report(&question, &outcome);
+            shared.report(&question, &outcome);
             return deliver(outcome);
         }
-        let Question { request, transaction, label } = question;
-        let waiting = WaitingPacket { transaction, deliver };
-        if let Some(others) = state.in_flight.get_mut(&request) {
-            others.push(waiting);
-            drop(state);
-            self.0.listener.notice(&Event::Coalesced { label: &label, request: &request });
-            return;
-        }
-        state.in_flight.insert(Arc::clone(&request), vec![waiting]);
+        let transaction = question.transaction.clone();
+        let begun =
+            shared.join(&mut state, &question, Some(WaitingPacket { transaction, deliver }));
         drop(state);
-        let mut in_flight = InFlight { shared: Arc::clone(&self.0), request, ended: false };
-        self.0.runtime.spawn(async move {
-            let found = in_flight.shared.failover.ask(&in_flight.request, &label).await;
-            in_flight.end(found);
-        });
+        shared.report_begun(begun, &question);
+    }
+
+    /// Has the lookup go on without the packet, for the client's next packet. The outcome is a
+    /// stale answer, where one may serve.
+    pub fn leave(&self, question: &Question) -> Outcome {
+        let shared = &self.0;
+        let mut state = shared.state();
+        if let Some(outcome) = shared.answer_now(&mut state, question) {
+            drop(state);
+            shared.report(question, &outcome);
+            return outcome;
+        }
+        let begun = shared.join(&mut state, question, None);
+        let outcome = state.stale(&question.request, &question.transaction);
+        drop(state);
+        shared.report_begun(begun, question);
+        outcome.unwrap_or(Outcome::Shed)
+    }
+
+    /// An OFFER goes out without an answer, because the lookup failed. The exchange's ACK will do the
+    /// same.
+    pub fn offered_without_answer(&self, question: &Question) {
+        let (request, transaction) = (&question.request, &question.transaction);
+        let now = Instant::now().into_std();
+        self.0.state().cache.begin_exchange(request, transaction, None, now);
     }
 
     /// Ends the client's DHCP exchange: see [`Cache::end_exchange`].
@@ -139,14 +250,24 @@ impl<F: Fetch> LookupEngine<F> {
         self.0.state().cache.end_exchange(client);
     }
 
-    /// Lets go of every packet that waits, and takes no more questions.
-    pub fn close(&self) {
+    /// How many lookups are in flight, and how many stand in line.
+    pub fn under_way(&self) -> (usize, usize) {
+        let state = self.0.state();
+        (state.in_flight, state.line.lookups.len())
+    }
+
+    /// Lets go of every packet that waits, and takes no more questions. Returns the cache, for the
+    /// engine of the next configuration.
+    pub fn close(&self) -> Cache {
         let mut state = self.0.state();
         state.closed = true;
-        let in_flight = mem::take(&mut state.in_flight);
+        let lookups = mem::take(&mut state.lookups);
+        state.line = Line::default();
+        let cache = mem::replace(&mut state.cache, Cache::new(0));
         drop(state);
-        let waiting = in_flight.into_values().flatten();
+        let waiting = lookups.into_values().flat_map(|lookup| lookup.waiting);
         waiting.for_each(|waiting| (waiting.deliver)(Outcome::LetGo));
+        cache
     }
 }
 
@@ -161,80 +282,231 @@ impl<F: Fetch> Shared<F> {
         if state.closed {
             return Some(Outcome::LetGo);
         }
-        let now = Instant::now().into_std();
-        if let Some(answer) = state.cache.fresh(request, transaction, now) {
-            return Some(Outcome::Answered(answer, Source::Cached));
+        match state.cache.known(request, transaction, Instant::now().into_std()) {
+            Some(Known::Answer(answer)) => return Some(Outcome::Answered(answer, Source::Cached)),
+            Some(Known::Failure) => return Some(Outcome::FailedBefore),
+            None => {}
         }
-        if state.in_flight.contains_key(request) {
+        let is_under_way = state.lookups.contains_key(request);
+        if is_under_way || self.failover.readiness(request) == Readiness::Ready {
             return None;
         }
-        if self.failover.all_down() {
-            return Some(state.without_fresh_answer(request, transaction, now));
+        Some(state.without_fresh_answer(request, transaction))
+    }
+
+    /// Has the packet's lookup begin, if it is not under way. The packet waits for it, or leaves it
+    /// at once (`None`). The state stays locked.
+    fn join(
+        self: &Arc<Self>,
+        state: &mut State,
+        question: &Question,
+        waiting: Option<WaitingPacket>,
+    ) -> Begun {
+        let Question { request, transaction, label } = question;
+        let mut begun = Begun::Before;
+        if !state.lookups.contains_key(request) {
+            let in_flight = state.in_flight < self.max_in_flight;
+            if !in_flight && !state.line.push(request, label) {
+                if let Some(waiting) = waiting {
+                    // Not now: the state is locked.
+                    let deliver = move || (waiting.deliver)(Outcome::Shed);
+                    self.runtime.spawn(async move { guard((), deliver) });
+                }
+                return Begun::Shed;
+            }
+            let lookup = Lookup { in_flight, waiting: Vec::new(), left: Vec::new() };
+            state.lookups.insert(Arc::clone(request), lookup);
+            begun = if in_flight { Begun::Asked } else { Begun::InLine };
+            if in_flight {
+                state.in_flight += 1;
+                self.ask(Arc::clone(request), Arc::clone(label));
+            }
         }
-        (state.in_flight.len() >= self.max_in_flight).then_some(Outcome::Shed)
+        let Some(lookup) = state.lookups.get_mut(request) else { return begun };
+        match waiting {
+            Some(waiting) => {
+                lookup.waiting.push(waiting);
+                if !lookup.in_flight {
+                    self.keep_patience(&mut state.line, request);
+                }
+            }
+            None => lookup.leave(&transaction.client),
+        }
+        begun
+    }
+
+    /// Asks the services, in a task of its own.
+    fn ask(self: &Arc<Self>, request: Arc<Request>, label: Label) {
+        let mut in_flight = InFlight { shared: Arc::clone(self), request, ended: false };
+        self.runtime.spawn(async move {
+            let found = in_flight.shared.failover.ask(&in_flight.request, &label).await;
+            in_flight.end(found);
+        });
+    }
+
+    /// Sees to it that a packet does not wait in line for longer than one lookup may take.
+    fn keep_patience(self: &Arc<Self>, line: &mut Line, request: &Arc<Request>) {
+        let until = Instant::now() + self.failover.timeout();
+        line.patience.push_back((until, Arc::clone(request)));
+        if line.patience.len() == 1 {
+            let shared = Arc::clone(self);
+            self.runtime.spawn(async move {
+                while let Some(until) = shared.end_patience() {
+                    sleep_until(until).await;
+                }
+            });
+        }
+    }
+
+    /// Ends the waiting of packets that have waited in line for long enough. Returns when the next
+    /// packet will have.
+    fn end_patience(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut told = Vec::new();
+        let mut state = self.state();
+        while state.line.patience.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, request)) = state.line.patience.pop_front() else { break };
+            let Some(lookup) = state.lookups.get_mut(&request) else { continue };
+            if lookup.in_flight {
+                // The services' own time ends this lookup.
+                continue;
+            }
+            for WaitingPacket { transaction, deliver } in mem::take(&mut lookup.waiting) {
+                let Some(lookup) = state.lookups.get_mut(&request) else { break };
+                lookup.leave(&transaction.client);
+                let outcome = state.stale(&request, &transaction);
+                told.push((deliver, outcome.unwrap_or(Outcome::Shed)));
+            }
+        }
+        let next = state.line.patience.front().map(|(until, _)| *until);
+        drop(state);
+        tell(told);
+        next
     }
 
     /// Reports an outcome that was known at once. The state must not be locked.
     fn report(&self, question: &Question, outcome: &Outcome) {
         let Question { request, label, .. } = question;
-        match outcome {
-            Outcome::Failed | Outcome::Answered(_, Source::Stale) => {
-                self.failover.want(request);
-                self.listener.notice(&Event::NoServiceUp { label, request });
-            }
-            Outcome::Shed => {
-                self.listener.notice(&Event::Shed { label, limit: self.max_in_flight });
-            }
-            Outcome::Answered(..) | Outcome::LetGo => {}
+        if !matches!(outcome, Outcome::Failed | Outcome::Answered(_, Source::Stale)) {
+            return;
         }
+        self.failover.want(request);
+        self.listener.notice(&match self.failover.readiness(request) {
+            Readiness::NoServiceUp => Event::NoServiceUp { label, request },
+            // A service may have come up meanwhile.
+            Readiness::BackingOff | Readiness::Ready => Event::BackingOff { label, request },
+        });
     }
 
-    /// Ends a request, and tells every packet that waits for it.
-    fn end(&self, request: &Arc<Request>, found: Option<Found>) {
-        let now = Instant::now().into_std();
+    /// Reports how a packet's lookup has begun. The state must not be locked.
+    fn report_begun(&self, begun: Begun, question: &Question) {
+        let Question { request, label, .. } = question;
+        self.listener.notice(&match begun {
+            Begun::Asked => return,
+            Begun::Before => Event::Coalesced { label, request },
+            Begun::InLine => Event::InLine { label, limit: self.max_in_flight },
+            Begun::Shed => Event::Shed { label, line: MOST_IN_LINE },
+        });
+    }
+
+    /// Ends a lookup in flight, tells every packet that waits for it, and asks for the next ones in
+    /// line.
+    fn end(self: &Arc<Self>, request: &Arc<Request>, found: Result<Found, Unanswered>) {
         let mut state = self.state();
-        let waiting = state.in_flight.remove(request).unwrap_or_default();
-        if let Some(Found { answer, freshness }) = &found {
-            state.cache.store(request, answer, *freshness, now);
+        state.in_flight = state.in_flight.saturating_sub(1);
+        let mut told = state.end(request, found);
+        while state.in_flight < self.max_in_flight {
+            let Some((request, label)) = state.line.pop() else { break };
+            // While it stood in line, the services may have gone down.
+            if self.failover.readiness(&request) != Readiness::Ready {
+                self.failover.want(&request);
+                told.extend(state.end(&request, Err(Unanswered::Failed)));
+                continue;
+            }
+            let Some(lookup) = state.lookups.get_mut(&request) else { continue };
+            lookup.in_flight = true;
+            state.in_flight += 1;
+            self.ask(request, label);
         }
-        let told: Vec<_> = waiting
-            .into_iter()
-            .map(|WaitingPacket { transaction, deliver }| {
-                let outcome = match &found {
-                    Some(Found { answer, .. }) => {
-                        state.cache.begin_exchange(request, &transaction, answer, now);
-                        Outcome::Answered(Arc::clone(answer), Source::Asked)
-                    }
-                    None => state.without_fresh_answer(request, &transaction, now),
-                };
-                (deliver, outcome)
-            })
-            .collect();
         drop(state);
-        // A bug in one packet's `deliver` costs no other packet its outcome.
-        told.into_iter().for_each(|(deliver, outcome)| guard((), || deliver(outcome)));
+        tell(told);
+    }
+}
+
+/// Tells packets their outcomes. A bug in one packet's `deliver` costs no other packet its outcome.
+fn tell(told: Vec<(Deliver, Outcome)>) {
+    told.into_iter().for_each(|(deliver, outcome)| guard((), || deliver(outcome)));
+}
+
+impl Lookup {
+    /// A packet of this client does not wait any more.
+    fn leave(&mut self, client: &Arc<[u8]>) {
+        if self.left.len() < MOST_LEFT && !self.left.contains(client) {
+            self.left.push(Arc::clone(client));
+        }
     }
 }
 
 impl State {
+    /// Whether a packet with this request would wait in line.
+    fn would_stand_in_line(&self, request: &Arc<Request>, max_in_flight: usize) -> bool {
+        match self.lookups.get(request) {
+            Some(lookup) => !lookup.in_flight,
+            None => self.in_flight >= max_in_flight,
+        }
+    }
+
+    /// Takes a lookup out that has ended, with the outcome of each packet that waits for it.
+    fn end(
+        &mut self,
+        request: &Arc<Request>,
+        found: Result<Found, Unanswered>,
+    ) -> Vec<(Deliver, Outcome)> {
+        let now = Instant::now().into_std();
+        let Some(Lookup { waiting, left, .. }) = self.lookups.remove(request) else {
+            return Vec::new();
+        };
+        if let Ok(Found { answer, freshness }) = &found {
+            self.cache.store(request, answer, *freshness, now);
+            for client in &left {
+                self.cache.await_retransmission(request, client, answer, now);
+            }
+        }
+        let outcome = |WaitingPacket { transaction, deliver }| {
+            let outcome = match &found {
+                Ok(Found { answer, .. }) => {
+                    self.cache.begin_exchange(request, &transaction, Some(answer), now);
+                    Outcome::Answered(Arc::clone(answer), Source::Asked)
+                }
+                Err(Unanswered::Failed) => self.without_fresh_answer(request, &transaction),
+                Err(Unanswered::Congested) => {
+                    self.stale(request, &transaction).unwrap_or(Outcome::Congested)
+                }
+            };
+            (deliver, outcome)
+        };
+        waiting.into_iter().map(outcome).collect()
+    }
+
+    /// A stale answer, if one may serve.
+    fn stale(&mut self, request: &Arc<Request>, transaction: &Transaction) -> Option<Outcome> {
+        let now = Instant::now().into_std();
+        let answer = self.cache.stale(request, now)?;
+        self.cache.begin_exchange(request, transaction, Some(&answer), now);
+        Some(Outcome::Answered(answer, Source::Stale))
+    }
+
     /// The outcome where no fresh answer can be had: a stale answer, if one may serve.
     fn without_fresh_answer(
         &mut self,
         request: &Arc<Request>,
         transaction: &Transaction,
-        now: std::time::Instant,
     ) -> Outcome {
-        match self.cache.stale(request, now) {
-            Some(answer) => {
-                self.cache.begin_exchange(request, transaction, &answer, now);
-                Outcome::Answered(answer, Source::Stale)
-            }
-            None => Outcome::Failed,
-        }
+        self.stale(request, transaction).unwrap_or(Outcome::Failed)
     }
 }
 
-/// A request in flight. However it ends, by a panic too, every packet that waits for it is told.
+/// A lookup in flight. However it ends, by a panic too, every packet that waits for it is told.
 struct InFlight<F: Fetch> {
     shared: Arc<Shared<F>>,
     request: Arc<Request>,
@@ -242,7 +514,7 @@ struct InFlight<F: Fetch> {
 }
 
 impl<F: Fetch> InFlight<F> {
-    fn end(&mut self, found: Option<Found>) {
+    fn end(&mut self, found: Result<Found, Unanswered>) {
         self.ended = true;
         self.shared.end(&self.request, found);
     }
@@ -251,7 +523,7 @@ impl<F: Fetch> InFlight<F> {
 impl<F: Fetch> Drop for InFlight<F> {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(None);
+            self.end(Err(Unanswered::Failed));
         }
     }
 }

@@ -23,13 +23,15 @@ pub const MOST_IN_FLIGHT: usize = 10;
 /// The most requests remembered for probes.
 const MOST_WANTED: usize = 8;
 
-/// Calls `probe` once a second until one of the probes says that the service is up.
-pub async fn until_up<P>(probe: impl Fn() -> P)
+/// Calls `probe` once a second, with the number of the call, until one of the probes says that the
+/// service is up.
+pub async fn until_up<P>(probe: impl Fn(u32) -> P)
 where
     P: Future<Output = bool> + Send + 'static,
 {
     let mut in_flight = JoinSet::new();
     let mut next = Instant::now() + INTERVAL;
+    let mut turn = 0_u32;
     loop {
         let ended = if in_flight.is_empty() {
             sleep_until(next).await;
@@ -43,7 +45,8 @@ where
         if Instant::now() >= next {
             next += INTERVAL;
             if in_flight.len() < MOST_IN_FLIGHT {
-                in_flight.spawn(probe());
+                in_flight.spawn(probe(turn));
+                turn = turn.wrapping_add(1);
             }
         }
     }
@@ -89,7 +92,7 @@ mod tests {
     async fn once_a_second_until_the_service_is_up() {
         let probes = Arc::new(AtomicUsize::new(0));
         let start = Instant::now();
-        until_up(|| {
+        until_up(|_| {
             let number = probes.fetch_add(1, Ordering::Relaxed);
             async move { number == 3 }
         })
@@ -101,7 +104,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_hangs_does_not_keep_the_next_ones_from_starting() {
         let probes = AtomicUsize::new(0);
-        let hanging = until_up(|| {
+        let hanging = until_up(|_| {
             probes.fetch_add(1, Ordering::Relaxed);
             std::future::pending()
         });

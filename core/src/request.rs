@@ -167,6 +167,15 @@ impl Request {
         named.then_some(Request { sub_options, values })
     }
 
+    /// How many bytes the request keeps, about.
+    pub fn bytes(&self) -> usize {
+        /// What each value takes beside its bytes.
+        const EACH: usize = 48;
+        let sub_options = self.sub_options.iter().map(|(_, value)| EACH + value.len());
+        let values = self.values.iter().map(|(_, value)| EACH + value.len());
+        sub_options.chain(values).sum()
+    }
+
     /// The URL to ask a service, whose own query is kept. The error is for a URL that no value was
     /// found to bring about.
     pub fn url(&self, service: &ServiceUrl) -> Result<Url, ParseError> {

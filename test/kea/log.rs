@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::{FOO_BAR, FOO_BAR_QUERY, in_both_modes};
+use crate::{FOO_BAR, FOO_BAR_QUERY, in_both_modes, port};
 use remote_opts_test_support::kea::{HOOK_LOGGER, Setup};
 use remote_opts_test_support::service::{Answer, Service};
 
@@ -74,7 +74,7 @@ fn the_http_client_logs_through_kea() {
             Setup::new(threads).hook(json!({"url": service.url("/")})).debug(HOOK_LOGGER).start();
         kea.client().with(82, FOO_BAR).discover();
         kea.reload().unwrap();
-        kea.client().with(82, FOO_BAR).discover();
+        kea.client().with(82, port(1)).discover();
         let end = kea.stop();
         end.assert_clean();
         let lives = end.log.split(|line| line.contains("REMOPTS_LOADED")).skip(1);

@@ -16,6 +16,7 @@ mod lifecycle;
 mod log;
 mod neighbours;
 mod nginx;
+mod outage;
 mod parking;
 mod request;
 mod services;

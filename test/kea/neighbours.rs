@@ -175,8 +175,10 @@ fn a_reply_that_is_packed_already_goes_out_as_it_is() {
         for reply in admitted(&kea).exchange() {
             assert_eq!(reply.option(224), None);
         }
+        let line = kea.logged(&["REMOPTS_NOT_EDITED"]);
+        assert!(line.starts_with("WARN"), "{line}");
         let end = kea.stop();
-        end.assert_clean();
+        assert!(end.status.success());
         assert_eq!(service.asked(), 1);
         assert!(!end.log.iter().any(|line| line.contains("REMOPTS_EDITED")), "{:#?}", end.log);
     });

@@ -12,7 +12,7 @@ use crate::{FOO_BAR, about, discover_all, in_both_modes, median, port};
 use remote_opts_test_support::dhcp::Client;
 use remote_opts_test_support::kea::{self, Kea, Setup, Threads};
 use remote_opts_test_support::service::{Answer, Service, echo};
-use remote_opts_test_support::wait_until;
+use remote_opts_test_support::{wait_until, wait_until_within};
 
 /// A server that looks up the clients of user class "test". All clients of a test can wait at once,
 /// and an answer is cached for longer than a test takes.
@@ -202,9 +202,9 @@ fn a_service_that_never_answers_costs_one_timeout() {
 }
 
 /// When the parking lot is full, Kea refuses every client, and sends a NAK to a client that renews
-/// its lease. So the hook leaves room in the lot.
+/// its lease. So the hook leaves room in the lot. A client without a place finds its answer later.
 #[test]
-fn the_hook_leaves_room_in_the_parking_lot_for_clients_that_are_not_looked_up() {
+fn a_client_that_finds_no_place_in_the_parking_lot_finds_its_answer_later() {
     const LIMIT: u32 = 40;
     in_both_modes(|threads| {
         if !kea::parks() {
@@ -212,7 +212,8 @@ fn the_hook_leaves_room_in_the_parking_lot_for_clients_that_are_not_looked_up() 
             return;
         }
         let service = Service::echo();
-        let parameters = json!({"url": service.url("/"), "timeout": 60_000, "user-class": "test"});
+        let parameters = json!({"url": service.url("/"), "timeout": 60_000, "user-class": "test",
+            "cache-ttl": 0});
         let kea =
             Setup::new(threads).set("parked-packet-limit", json!(LIMIT)).hook(parameters).start();
         let other = kea.client().with(82, FOO_BAR).with(77, "other");
@@ -221,26 +222,92 @@ fn the_hook_leaves_room_in_the_parking_lot_for_clients_that_are_not_looked_up() 
         service.hold();
         let packet_threads = if threads == Threads::Four { 4 } else { 1 };
         let clients = clients(&kea, LIMIT + 20);
-        // The clients that find a place wait; the rest get their OFFER at once.
-        for client in &clients {
-            client.send_discover();
-        }
-        wait_until("OFFERs without a lookup", || {
-            clients.iter().filter(|client| client.has_reply()).count() as u32 == 20 + packet_threads
-        });
-        service.wait_until_open((LIMIT - packet_threads) as usize);
-        assert_eq!(kea.statistic("remote-opts-turned-away"), Some(i64::from(20 + packet_threads)));
+        // Each lookup is made, whether its packet finds a place or not.
+        discover_all(&clients, &service);
+        service.wait_until_open(clients.len());
+        let left = 20 + packet_threads;
+        assert_eq!(kea.statistic("remote-opts-turned-away"), Some(i64::from(left)));
         let line = kea.logged(&["REMOPTS_PARKING_FULL", "tid="]);
         assert!(line.starts_with("WARN"), "{line}");
         for _ in 0..10 {
             assert_eq!(other.request(&offer).kind(), MessageType::Ack);
         }
+        assert!(!clients.iter().any(Client::has_reply), "a reply without an answer");
 
         service.release();
-        let answers = clients.iter().filter_map(|client| client.reply("DISCOVER").chain());
-        assert_eq!(answers.count() as u32, LIMIT - packet_threads);
+        for (number, client) in (0..).zip(&clients) {
+            wait_until("an OFFER", || {
+                if !client.has_reply() {
+                    client.send_discover_again();
+                }
+                wait_until_within(Duration::from_secs(1), || client.has_reply())
+            });
+            assert_eq!(client.reply("DISCOVER").chain(), Some(about(number)));
+        }
+        assert_eq!(service.asked(), clients.len(), "one request for each client");
         // There is room again.
         assert!(kea.client().with(82, port(9999)).with(77, "test").discover().chain().is_some());
+        assert_eq!(kea.count("DHCP4_PACKET_NAK_0001"), 0, "Kea met its own limit");
         assert!(kea.stop().status.success());
+    });
+}
+
+/// A client has one place, and its packet that waits is the only one.
+#[test]
+fn a_retransmission_of_a_parked_packet_is_ended() {
+    in_both_modes(|threads| {
+        if !kea::parks() {
+            println!("this Kea cannot park");
+            return;
+        }
+        let service = Service::echo();
+        service.hold();
+        let kea = start(threads, &service);
+        let client = kea.client().with(82, port(7)).with(77, "test");
+        client.send_discover();
+        service.wait_until_open(1);
+        for _ in 0..10 {
+            client.send_discover_again();
+        }
+        wait_until("ten retransmissions", || {
+            kea.statistic("remote-opts-retransmissions") == Some(10)
+        });
+        service.release();
+        assert_eq!(client.reply("DISCOVER").chain(), Some(about(7)));
+        assert!(!client.has_reply(), "a second OFFER");
+        assert_eq!(service.asked(), 1);
+        kea.stop().assert_clean();
+    });
+}
+
+#[test]
+fn a_client_s_next_transaction_takes_the_place_of_its_parked_packet() {
+    in_both_modes(|threads| {
+        if !kea::parks() {
+            println!("this Kea cannot park");
+            return;
+        }
+        let service = Service::echo();
+        service.hold();
+        let kea = start(threads, &service);
+        let client = kea.client().with(82, port(7)).with(77, "test");
+        client.send_discover();
+        service.wait_until_open(1);
+        for number in 1..=100 {
+            client.send_discover();
+            wait_until("the next transaction", || {
+                kea.statistic("remote-opts-superseded") == Some(number)
+            });
+        }
+        // Clients beside the flood are served.
+        service.release();
+        for number in 0..10 {
+            let other = kea.client().with(82, port(number)).with(77, "test");
+            assert_eq!(other.discover().chain(), Some(about(number)));
+        }
+        assert_eq!(client.reply("DISCOVER").chain(), Some(about(7)));
+        let unclaimed = kea.statistic("pkt4-offer-sent");
+        assert_eq!(unclaimed, Some(11), "one OFFER for each client");
+        kea.stop().assert_clean();
     });
 }

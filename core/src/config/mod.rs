@@ -52,8 +52,10 @@ pub struct Settings {
     pub freshness: Freshness,
     /// The most answers kept.
     pub cache_size: usize,
-    /// What a client gets whose lookup failed.
+    /// What a new client gets whose lookup failed.
     pub on_error: OnError,
+    /// What a client gets whose answer is not there yet.
+    pub on_miss: OnMiss,
     /// The concurrency limit: the most requests in flight at once.
     pub max_in_flight: usize,
 }
@@ -74,6 +76,15 @@ pub enum OnError {
     Continue,
     /// No DHCP reply, so that the client asks again.
     Drop,
+}
+
+/// What a client gets whose answer is not there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMiss {
+    /// Its packet waits.
+    Wait,
+    /// No DHCP reply to a DISCOVER, so that the client asks again.
+    Retry,
 }
 
 /// Reads the parameters from the JSON text that Kea's `Element::str()` makes of them. An empty text
@@ -106,6 +117,10 @@ pub fn parse(json: &str) -> Result<Settings, ConfigError> {
         on_error: match given.choice(&parameter::ON_ERROR)? {
             "drop" => OnError::Drop,
             _ => OnError::Continue,
+        },
+        on_miss: match given.choice(&parameter::ON_MISS)? {
+            "retry" => OnMiss::Retry,
+            _ => OnMiss::Wait,
         },
         max_in_flight: given.number(&parameter::MAX_IN_FLIGHT)? as usize,
     };

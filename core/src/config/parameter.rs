@@ -50,6 +50,9 @@ pub enum Takes {
     Flag,
 }
 
+/// Seconds in a day.
+const DAY: u64 = 24 * 3600;
+
 /// Seconds in a year: the longest time that an answer may be kept.
 const YEAR: u64 = 365 * 24 * 3600;
 
@@ -166,28 +169,39 @@ pub static CACHE_SIZE: Parameter = Parameter {
 pub static STALE_IF_ERROR: Parameter = Parameter {
     name: "stale-if-error",
     alias: None,
-    takes: Takes::Number { unit: "seconds", range: 0..=YEAR, default: 0 },
-    meaning: "seconds that a stale answer may serve while every service fails",
+    takes: Takes::Number { unit: "seconds", range: 0..=YEAR, default: DAY },
+    meaning: "seconds that a stale answer may serve wherever no fresh one can be had, when the \
+              service does not say",
 };
 /// What a client gets whose lookup failed.
 pub static ON_ERROR: Parameter = Parameter {
     name: "on-error",
     alias: None,
     takes: Takes::Choice(&["continue", "drop"]),
-    meaning: "what a client gets whose lookup failed: `continue`, its DHCP reply without edits; \
-              `drop`, no reply, so that it asks again",
+    meaning: "what a new client gets whose lookup failed: `continue`, its DHCP reply without \
+              edits; `drop`, no reply, so that it asks again. A client that renews its lease gets \
+              its reply in any case",
+};
+/// What a client gets whose answer is not there yet.
+pub static ON_MISS: Parameter = Parameter {
+    name: "on-miss",
+    alias: None,
+    takes: Takes::Choice(&["wait", "retry"]),
+    meaning: "what a client gets whose answer is not there yet: `wait`, its packet waits for the \
+              answer, parked, or, on a Kea that cannot park, in its thread; `retry`, no reply to \
+              this DISCOVER: the client's next one finds the answer. A REQUEST is then answered \
+              from what is known",
 };
 /// The concurrency limit.
 pub static MAX_IN_FLIGHT: Parameter = Parameter {
     name: "max-in-flight",
     alias: None,
     takes: Takes::Number { unit: "lookups", range: 1..=1_000_000, default: 1024 },
-    meaning: "concurrency limit: requests in flight at once; past it a lookup is shed, which \
-              counts as failed",
+    meaning: "concurrency limit: requests in flight at once; past it lookups stand in line",
 };
 
 /// Every parameter, in the order of the documentation.
-pub static PARAMETERS: [&Parameter; 17] = [
+pub static PARAMETERS: [&Parameter; 18] = [
     &URL,
     &USER_CLASS,
     &MACHINE_GUID,
@@ -204,6 +218,7 @@ pub static PARAMETERS: [&Parameter; 17] = [
     &CACHE_SIZE,
     &STALE_IF_ERROR,
     &ON_ERROR,
+    &ON_MISS,
     &MAX_IN_FLIGHT,
 ];
 

@@ -26,9 +26,11 @@ fn defaults() {
         (settings.bearer_token_file, settings.trust_anchor, settings.client_certificate),
         (None, None, None)
     );
-    let freshness = Freshness { fresh_for: Duration::from_secs(10), stale_for: Duration::ZERO };
+    let (fresh_for, stale_for) = (Duration::from_secs(10), Duration::from_secs(86_400));
+    let freshness = Freshness { fresh_for, stale_for };
     assert_eq!((settings.freshness, settings.cache_size), (freshness, 10_000));
     assert_eq!((settings.on_error, settings.max_in_flight), (OnError::Continue, 1024));
+    assert_eq!(settings.on_miss, OnMiss::Wait);
 }
 
 #[test]

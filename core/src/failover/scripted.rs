@@ -11,7 +11,7 @@ use crate::event::{Event, Label, Listener};
 use crate::fetch::{Failure, Fetch, Found};
 use crate::request::{Request, ServiceUrl};
 
-type Script = Box<dyn Fn(&str) -> Says + Send + Sync>;
+pub type Script = Box<dyn Fn(&str) -> Says + Send + Sync>;
 
 /// What becomes of a request.
 #[derive(Clone)]
@@ -22,6 +22,10 @@ pub enum Says {
     Fails,
     /// A bad answer.
     Garbage,
+    /// The service has no time, and wants to be asked again after so many seconds.
+    Busy(u64),
+    /// This machine has too much to do.
+    Congested,
     /// No answer.
     Never,
     /// What follows, after so many milliseconds.
@@ -32,7 +36,8 @@ pub enum Says {
 
 /// Asks nobody, and remembers what was asked.
 pub struct Scripted {
-    script: Mutex<Script>,
+    /// What the services say. A test may change it.
+    pub script: Mutex<Script>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -65,6 +70,11 @@ impl Fetch for Scripted {
                 }
                 Says::Fails => return Err(Failure::Connection("on purpose".into())),
                 Says::Garbage => return Err(Failure::TooLong),
+                Says::Busy(seconds) => {
+                    let retry_after = Some(Duration::from_secs(seconds));
+                    return Err(Failure::Unavailable { status: "429".into(), retry_after });
+                }
+                Says::Congested => return Err(Failure::Congested("on purpose".into())),
                 Says::Never => std::future::pending().await,
                 Says::After(milliseconds, says) => {
                     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
@@ -96,7 +106,11 @@ impl Listener for Heard {
             Event::ServiceUp { service } => format!("{service} up"),
             Event::Coalesced { .. } => "coalesced".to_owned(),
             Event::NoServiceUp { .. } => "no service up".to_owned(),
-            Event::Shed { limit, .. } => format!("shed, {limit}"),
+            Event::Paused { service, pause, .. } => format!("{service} paused, {pause:?}"),
+            Event::BackingOff { .. } => "backing off".to_owned(),
+            Event::Congested { .. } => "congested".to_owned(),
+            Event::InLine { limit, .. } => format!("in line, {limit}"),
+            Event::Shed { .. } => "shed".to_owned(),
         });
     }
 }

@@ -23,8 +23,13 @@ fn asked(hosts: &[&str], script: impl Fn(&str) -> Says + Send + Sync + 'static) 
 }
 
 impl Asked {
-    async fn ask(&self, client: u8) -> Option<Found> {
+    async fn ask(&self, client: u8) -> Result<Found, Unanswered> {
         self.failover.ask(&request(client), &label()).await
+    }
+
+    /// Whether nobody is asked about the client of this number.
+    fn all_down(&self) -> bool {
+        self.failover.readiness(&request(99)) == Readiness::NoServiceUp
     }
 }
 
@@ -33,12 +38,12 @@ async fn in_order_inside_one_deadline() {
     let script = |url: &str| if url.contains("c") { Says::Nothing(1) } else { Says::Never };
     let asked = asked(&["a", "b", "c"], script);
     let start = Instant::now();
-    assert!(asked.ask(1).await.is_some());
+    assert!(asked.ask(1).await.is_ok());
     assert_eq!(start.elapsed().as_millis(), 2 * 1000 / 3 + 1);
     assert_eq!(asked.fetch.asked().len(), 3);
     asked.fetch.says(Says::Never);
     let start = Instant::now();
-    assert!(asked.ask(1).await.is_none());
+    assert!(asked.ask(1).await.is_err());
     assert_eq!(start.elapsed().as_millis(), 1000);
 }
 
@@ -47,14 +52,15 @@ async fn a_service_that_keeps_failing_is_down_and_probed_until_it_is_up() {
     let script = |url: &str| if url.contains("a/") { Says::Fails } else { Says::Nothing(1) };
     let asked = asked(&["a", "b"], script);
     for client in 0..4 {
-        assert!(asked.ask(client).await.is_some());
+        assert!(asked.ask(client).await.is_ok());
     }
     let urls = asked.fetch.asked();
     assert_eq!(urls.iter().filter(|url| url.contains("//a/")).count(), 3, "{urls:?}");
-    assert!(!asked.failover.all_down());
+    assert!(!asked.all_down());
     assert!(asked.heard.events().contains(&"0 down, 3".to_owned()));
 
     // Once a second, with the requests that were wanted lately, the newest first, each in turn.
+    // (None has succeeded at this service.)
     sleep(Duration::from_millis(4500)).await;
     let probed = [2, 1, 0, 2].map(|client| format!("http://a/?sub82_1=0{client}"));
     assert_eq!(asked.fetch.asked(), probed);
@@ -62,7 +68,7 @@ async fn a_service_that_keeps_failing_is_down_and_probed_until_it_is_up() {
     sleep(Duration::from_millis(600)).await;
     assert_eq!(asked.heard.events(), ["0 up"]);
     asked.fetch.asked();
-    asked.ask(1).await;
+    let _ = asked.ask(1).await;
     assert_eq!(asked.fetch.asked(), ["http://a/?sub82_1=01"]);
     // The probes have ended.
     advance(5 * probe::INTERVAL).await;
@@ -71,27 +77,122 @@ async fn a_service_that_keeps_failing_is_down_and_probed_until_it_is_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_in_a_row_count() {
+async fn different_requests_in_a_row_count() {
     let asked = asked(&["a"], |_| Says::Fails);
     for _ in 0..5 {
-        for says in [Says::Fails, Says::Fails, Says::Nothing(1)] {
+        for (client, says) in [(1, Says::Fails), (2, Says::Fails), (3, Says::Nothing(1))] {
             asked.fetch.says(says);
-            asked.ask(1).await;
-            assert!(!asked.failover.all_down());
+            let _ = asked.ask(client).await;
+            assert!(!asked.all_down());
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_bad_record_is_not_a_bad_service() {
-    let asked = asked(&["a"], |_| Says::Garbage);
+    let asked = asked(&["a"], |url| match url.ends_with("01") {
+        true => Says::Fails,
+        false => Says::Nothing(1),
+    });
     for _ in 0..10 {
-        asked.ask(1).await;
+        let _ = asked.ask(1).await;
     }
-    assert!(!asked.failover.all_down());
-    asked.ask(2).await;
-    asked.ask(1).await;
-    assert!(asked.failover.all_down());
+    assert!(!asked.all_down());
+    assert!(asked.ask(2).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_responds_is_never_given_up() {
+    let asked = asked(&["a"], |_| Says::Garbage);
+    for client in 0..10 {
+        assert_eq!(asked.ask(client).await.unwrap_err(), Unanswered::Failed);
+    }
+    assert!(!asked.all_down());
+    // A bad answer between failures shows that the service works.
+    for (client, says) in [(1, Says::Fails), (2, Says::Fails), (3, Says::Garbage), (4, Says::Fails)]
+    {
+        asked.fetch.says(says);
+        let _ = asked.ask(client).await;
+    }
+    assert!(!asked.all_down());
+}
+
+#[tokio::test(start_paused = true)]
+async fn congestion_says_nothing_of_the_service_and_nothing_of_the_request() {
+    let asked = asked(&["a"], |_| Says::Congested);
+    for client in 0..10 {
+        assert_eq!(asked.ask(client).await.unwrap_err(), Unanswered::Congested);
+        assert_eq!(asked.failover.readiness(&request(client)), Readiness::Ready);
+    }
+    assert!(
+        asked.heard.events().iter().all(|event| event.contains("asking") || event == "congested")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_failed_backs_off() {
+    let asked = asked(&["a"], |_| Says::Fails);
+    let _ = asked.ask(1).await;
+    assert_eq!(asked.failover.readiness(&request(1)), Readiness::BackingOff);
+    assert_eq!(asked.failover.readiness(&request(2)), Readiness::Ready);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(asked.failover.readiness(&request(1)), Readiness::Ready);
+}
+
+/// The probes of a service that is down ask for the last request that succeeded there, too: the
+/// requests that clients want may all be bad.
+#[tokio::test(start_paused = true)]
+async fn the_last_request_that_succeeded_brings_a_service_back() {
+    let asked = asked(&["a"], |_| Says::Nothing(1));
+    assert!(asked.ask(9).await.is_ok());
+    asked.fetch.says(Says::Fails);
+    for client in 1..=3 {
+        let _ = asked.ask(client).await;
+    }
+    assert!(asked.all_down());
+    *asked.fetch.script.lock().unwrap() = Box::new(|url| match url.ends_with("09") {
+        true => Says::Nothing(1),
+        false => Says::Fails,
+    });
+    sleep(Duration::from_millis(2500)).await;
+    assert!(!asked.all_down());
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_answer_brings_a_service_back() {
+    let asked = asked(&["a"], |_| Says::Fails);
+    for client in 1..=3 {
+        let _ = asked.ask(client).await;
+    }
+    assert!(asked.all_down());
+    asked.fetch.says(Says::Garbage);
+    sleep(Duration::from_millis(1500)).await;
+    assert!(!asked.all_down());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_wants_to_be_left_alone_is_not_asked() {
+    let script = |url: &str| if url.contains("//a/") { Says::Busy(20) } else { Says::Nothing(1) };
+    let asked = asked(&["a", "b"], script);
+    for client in 1..=5 {
+        assert!(asked.ask(client).await.is_ok());
+    }
+    let urls = asked.fetch.asked();
+    assert_eq!(urls.iter().filter(|url| url.contains("//a/")).count(), 1, "{urls:?}");
+    assert!(asked.heard.events().contains(&"0 paused, 20s".to_owned()));
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(asked.fetch.asked(), [""; 0], "no probe");
+    assert!(asked.ask(6).await.is_ok());
+    assert!(asked.fetch.asked()[0].contains("//a/"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_after_five_minutes_whatever_the_service_says() {
+    let asked = asked(&["a"], |_| Says::Busy(100_000));
+    let _ = asked.ask(1).await;
+    assert!(asked.all_down());
+    sleep(LONGEST_PAUSE).await;
+    assert!(!asked.all_down());
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,17 +200,17 @@ async fn a_failure_of_an_earlier_generation_does_not_count() {
     let asked = asked(&["a"], |_| Says::Fails);
     let failed = |generation| {
         let url = services(&["a"])[0].url().clone();
-        for _ in 0..DOWN_AFTER {
+        for client in 0..3 {
             let failure = Failure::Late(TIMEOUT);
-            asked.failover.failed(0, generation, &failure, &request(1), &label(), &url);
+            asked.failover.failed(0, generation, &failure, &request(client), &label(), &url);
         }
-        asked.failover.all_down()
+        asked.all_down()
     };
     assert!(failed(0));
     asked.fetch.says(Says::Nothing(1));
     asked.failover.want(&request(1));
     sleep(2 * probe::INTERVAL).await;
-    assert!(!asked.failover.all_down());
+    assert!(!asked.all_down());
     assert!(!failed(0), "a failure of the earlier generation");
     assert!(failed(1), "a failure of the present generation");
 }

@@ -2,6 +2,7 @@
 //! Work that many requests wait for and that is done once: a connection is made, a protocol is
 //! negotiated.
 
+use std::error::Error;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,12 +10,47 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::{causes, is_congestion};
+use crate::fetch::Failure;
+
 /// The longest time of one attempt. A request waits for it within the request's own time.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// What an attempt has come to: `None` while it is under way, then its result, or the reason why it
 /// has none.
-type Attempt<T> = watch::Receiver<Option<Result<T, String>>>;
+type Attempt<T> = watch::Receiver<Option<Result<T, ConnectError>>>;
+
+/// Why there is no connection.
+#[derive(Debug, Clone)]
+pub enum ConnectError {
+    /// TLS has chosen HTTP/1.1, where HTTP/2 was asked for.
+    Http1,
+    /// The service cannot be reached, for this reason.
+    Unreachable(String),
+    /// This machine has no descriptor or no port left.
+    Congested(String),
+}
+
+impl ConnectError {
+    /// The failure of a request that needs the connection.
+    pub fn failure(self) -> Failure {
+        match self {
+            ConnectError::Http1 => Failure::Connection("the service speaks HTTP/1.1".to_owned()),
+            ConnectError::Unreachable(reason) => Failure::Connection(reason),
+            ConnectError::Congested(reason) => Failure::Congested(reason),
+        }
+    }
+}
+
+impl From<&(dyn Error + 'static)> for ConnectError {
+    fn from(error: &(dyn Error + 'static)) -> Self {
+        if is_congestion(error) {
+            ConnectError::Congested(causes(error))
+        } else {
+            ConnectError::Unreachable(causes(error))
+        }
+    }
+}
 
 /// The last attempt to do one thing, under way or ended.
 pub struct SharedAttempt<T>(Mutex<Option<Attempt<T>>>);
@@ -29,27 +65,29 @@ impl<T: Clone + Send + Sync + 'static> SharedAttempt<T> {
     /// Waits for the result of the last attempt. A new attempt takes its place if it has failed, or
     /// if its result does not serve any more: `make` makes the result, in a task of its own, so
     /// that no request's end is the end of the attempt. On the runtime's thread. The error says why
-    /// there is no result.
+    /// there is none.
     ///
     /// Cancel-safe.
     pub async fn result<F>(
         &self,
         serves: impl Fn(&T) -> bool,
         make: impl FnOnce() -> F,
-    ) -> Result<T, String>
+    ) -> Result<T, ConnectError>
     where
-        F: Future<Output = Result<T, String>> + Send + 'static,
+        F: Future<Output = Result<T, ConnectError>> + Send + 'static,
     {
         let mut attempt = self.last(serves, make);
         let ended = attempt.wait_for(Option::is_some).await;
         // The error says that the attempt has ended by a bug.
         let ended = ended.ok().and_then(|ended| ended.clone());
-        ended.unwrap_or_else(|| Err("the attempt has ended by a bug".to_owned()))
+        ended.unwrap_or_else(|| {
+            Err(ConnectError::Unreachable("the attempt has ended by a bug".to_owned()))
+        })
     }
 
     fn last<F>(&self, serves: impl Fn(&T) -> bool, make: impl FnOnce() -> F) -> Attempt<T>
     where
-        F: Future<Output = Result<T, String>> + Send + 'static,
+        F: Future<Output = Result<T, ConnectError>> + Send + 'static,
     {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(attempt) = last.as_ref() {
@@ -66,9 +104,10 @@ impl<T: Clone + Send + Sync + 'static> SharedAttempt<T> {
         *last = Some(receiver.clone());
         let make = make();
         tokio::spawn(async move {
-            let result = timeout(LONGEST, make)
-                .await
-                .unwrap_or_else(|_| Err(format!("no connection within {} s", LONGEST.as_secs())));
+            let result = timeout(LONGEST, make).await.unwrap_or_else(|_| {
+                let reason = format!("no connection within {} s", LONGEST.as_secs());
+                Err(ConnectError::Unreachable(reason))
+            });
             // The error says that nobody waits any more.
             let _ = sender.send(Some(result));
         });

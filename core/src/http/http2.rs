@@ -4,6 +4,7 @@
 //! The requests go to hyper without reqwest between. reqwest keeps 8 KiB for each request in
 //! flight, and HTTP/2 is there for thousands of them: see docs/decisions/reqwest.md.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use http::uri::{InvalidUri, Scheme};
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::Empty;
-use hyper::Error;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::client::legacy::connect::Connection as _;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tower_service::Service as _;
 use url::Url;
 
-use super::attempt::SharedAttempt;
+use super::attempt::{ConnectError, SharedAttempt};
 use super::connection::Connector;
 use super::{causes, target};
 use crate::fetch::Failure;
@@ -64,10 +64,8 @@ pub struct Http2Connection {
 pub enum SendError {
     /// TLS has chosen HTTP/1.1: the service does not speak HTTP/2 any more.
     Http1,
-    /// There is no connection.
-    Connect(Failure),
-    /// The connection broke.
-    Broken(Failure),
+    /// Another reason.
+    Failed(Failure),
 }
 
 impl Http2Connection {
@@ -121,7 +119,7 @@ impl Share<'_> {
         let (mut unsent, mut broken) = (0_u8, 0_u8);
         loop {
             let mut sender = self.sender(connector, url).await?;
-            let error = match sender.send_request(self.request(url, headers)?).await {
+            let error: hyper::Error = match sender.send_request(self.request(url, headers)?).await {
                 Ok(response) => {
                     self.has_ended = true;
                     *self.connection.silent_since() = None;
@@ -133,7 +131,7 @@ impl Share<'_> {
             *repeats += 1;
             if unsent > UNSENT || broken > 1 {
                 self.has_ended = true;
-                return Err(SendError::Broken(Failure::Connection(causes(&error))));
+                return Err(SendError::Failed(Failure::Connection(causes(&error))));
             }
         }
     }
@@ -146,7 +144,7 @@ impl Share<'_> {
     ) -> Result<Request<Empty<Bytes>>, SendError> {
         let target = target(url).map_err(|error| {
             self.has_ended = true;
-            SendError::Broken(Failure::Connection(error.to_string()))
+            SendError::Failed(Failure::Connection(error.to_string()))
         })?;
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = target;
@@ -159,11 +157,11 @@ impl Share<'_> {
         let is_open = |sender: &Sender| !sender.is_closed();
         let connect = || connect(connector.clone(), target(url));
         let sender = self.connection.sender.result(is_open, connect).await;
-        sender.map_err(|reason| {
+        sender.map_err(|error| {
             self.has_ended = true;
-            match reason.as_str() {
-                HTTP1 => SendError::Http1,
-                _ => SendError::Connect(Failure::Connection(reason)),
+            match error {
+                ConnectError::Http1 => SendError::Http1,
+                error => SendError::Failed(error.failure()),
             }
         })
     }
@@ -179,23 +177,21 @@ impl Drop for Share<'_> {
 }
 
 /// Whether the request did not leave, because the connection had ended.
-fn is_unsent(error: &Error) -> bool {
+fn is_unsent(error: &hyper::Error) -> bool {
     error.is_canceled() || error.is_closed()
 }
-
-/// Why there is no connection when TLS has chosen HTTP/1.1.
-const HTTP1: &str = "the service speaks HTTP/1.1";
 
 /// Makes a connection to the service of this URL. The error says why there is none.
 async fn connect(
     mut connector: Connector,
     target: Result<Uri, InvalidUri>,
-) -> Result<Sender, String> {
-    let target = target.map_err(|error| error.to_string())?;
+) -> Result<Sender, ConnectError> {
+    let target = target.map_err(|error| ConnectError::from(&error as &dyn Error))?;
     let is_https = target.scheme() == Some(&Scheme::HTTPS);
-    let stream = connector.call(target).await.map_err(|error| causes(&*error))?;
+    let stream =
+        connector.call(target).await.map_err(|error| ConnectError::from(&*error as &dyn Error))?;
     if is_https && !stream.connected().is_negotiated_h2() {
-        return Err(HTTP1.to_owned());
+        return Err(ConnectError::Http1);
     }
     let (sender, connection) = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -207,7 +203,7 @@ async fn connect(
         // hyper keeps room for the stream with each request. A box is the smallest stream.
         .handshake(Box::new(stream))
         .await
-        .map_err(|error| causes(&error))?;
+        .map_err(|error| ConnectError::from(&error as &dyn Error))?;
     // The connection's own end concerns its requests, and each of them has the error.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)

@@ -6,14 +6,15 @@
 
 use std::error::Error;
 use std::io::{self, Read as _};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use flate2::read::GzDecoder;
-use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::uri::InvalidUri;
 use http::{Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes};
+use nix::errno::Errno;
 use thiserror::Error as ThisError;
 use tokio::time::timeout;
 use url::{Position, Url};
@@ -61,6 +62,8 @@ pub struct Client {
     services: Vec<ServiceConnections>,
     /// How long an answer may be used where the service does not say.
     silent: Freshness,
+    /// The most requests in flight at once for which there are connections.
+    room: usize,
 }
 
 impl Client {
@@ -77,7 +80,20 @@ impl Client {
         let services = settings.services.iter();
         let services = services
             .map(|service| ServiceConnections::new(service.url(), settings.http2, &connections));
-        Ok(Client { services: services.collect(), silent: settings.freshness })
+        // A service that speaks HTTP/2 has room for more, but may be downgraded.
+        let room = if settings.http2 && settings.services.iter().all(|one| may_speak_http2(&one)) {
+            usize::MAX
+        } else {
+            http1
+        };
+        Ok(Client { services: services.collect(), silent: settings.freshness, room })
+    }
+}
+
+impl Client {
+    /// The most requests in flight at once for which there are connections.
+    pub fn room(&self) -> usize {
+        self.room
     }
 }
 
@@ -113,7 +129,7 @@ impl Fetch for Client {
                     Ok(response) => Box::pin(read(response, self.silent)).await,
                     // The next route is one of HTTP/1.1.
                     Err(SendError::Http1) => continue,
-                    Err(SendError::Connect(failure) | SendError::Broken(failure)) => Err(failure),
+                    Err(SendError::Failed(failure)) => Err(failure),
                 },
             };
         }
@@ -123,7 +139,7 @@ impl Fetch for Client {
 /// Reads a response. `silent` counts where it does not say how long its answer may be used.
 async fn read<B>(mut response: Response<B>, silent: Freshness) -> Result<Found, Failure>
 where
-    B: Body<Data = Bytes, Error: Error> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     let status = response.status();
     let freshness = freshness(response.headers(), silent);
@@ -138,7 +154,11 @@ where
             Ok(Found { answer: Default::default(), freshness })
         }
         status if status.is_redirection() => Err(Failure::Redirect(status.to_string())),
-        status if status.is_server_error() => Err(Failure::ServerError(status.to_string())),
+        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            let (status, retry_after) =
+                (status.to_string(), retry_after(status, response.headers()));
+            Err(Failure::Unavailable { status, retry_after })
+        }
         status => Err(Failure::Status(status.to_string())),
     }
 }
@@ -146,7 +166,7 @@ where
 /// The body of a response, as it came.
 async fn body<B>(body: &mut B) -> Result<Vec<u8>, Failure>
 where
-    B: Body<Data = Bytes, Error: Error> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     // A body that announces too many bytes is not waited for.
     if body.size_hint().lower() > MAX_BODY as u64 {
@@ -202,14 +222,52 @@ fn freshness(headers: &HeaderMap, silent: Freshness) -> Freshness {
     cache_control::freshness(cache_control.iter().map(String::as_str), age.as_deref(), silent)
 }
 
+/// How long a service wants to be left alone: the header field Retry-After of a response with this
+/// status, in seconds or as a date (RFC 9110, section 10.2.3).
+fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        // A date in the past asks for no time at all.
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+        }
+    }
+}
+
+/// The errors of the system that say nothing about a service: this process or this machine has no
+/// descriptor, no memory or no port left.
+const CONGESTION: [i32; 5] = [
+    Errno::EMFILE as i32,
+    Errno::ENFILE as i32,
+    Errno::ENOBUFS as i32,
+    Errno::ENOMEM as i32,
+    Errno::EADDRNOTAVAIL as i32,
+];
+
+/// Whether an error comes of an error of the system that says nothing about a service.
+fn is_congestion(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    let is_own =
+        io.and_then(io::Error::raw_os_error).is_some_and(|code| CONGESTION.contains(&code));
+    // The source of an error that wraps another error is the source of the other error.
+    let wrapped = io.and_then(io::Error::get_ref).map(|wrapped| wrapped as &(dyn Error + 'static));
+    is_own || wrapped.or_else(|| error.source()).is_some_and(is_congestion)
+}
+
 /// The failure that an error of the HTTP libraries means, in the words of its causes down to the
 /// system's own ("Connection refused").
-fn failure(error: &dyn Error) -> Failure {
+fn failure(error: &(dyn Error + 'static)) -> Failure {
     // The outermost words are a library's own: "error sending request".
-    Failure::Connection(match error.source() {
+    let text = match error.source() {
         Some(cause) => causes(cause),
         None => error.to_string(),
-    })
+    };
+    if is_congestion(error) { Failure::Congested(text) } else { Failure::Connection(text) }
 }
 
 /// The texts of an error and of all its causes.

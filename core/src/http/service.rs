@@ -8,6 +8,7 @@
 //! The protocol of an https service is found out once, before its first request. Else each request
 //! of a cold start would make a TLS connection of its own, to learn that it could have shared one.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -21,10 +22,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_service::Service as _;
 use url::Url;
 
-use super::attempt::SharedAttempt;
+use super::attempt::{ConnectError, SharedAttempt};
 use super::connection::{Connections, Connector};
 use super::http2::{Http2Connection, SendError, Share};
-use super::{causes, headers, target};
+use super::{headers, target};
 use crate::fetch::Failure;
 
 /// The requests that share one HTTP/2 connection before the next connection is used. A service may
@@ -79,7 +80,7 @@ pub enum Route<'a> {
 pub struct Http1Route<'a> {
     service: &'a ServiceConnections,
     /// The permit to use a connection.
-    _permit: Option<SemaphorePermit<'a>>,
+    _permit: SemaphorePermit<'a>,
 }
 
 /// A request's share of an HTTP/2 connection.
@@ -115,23 +116,24 @@ impl ServiceConnections {
         }
     }
 
-    /// The connection for a request to `url`, once there is room for the request. The failure says
-    /// why the protocol could not be found out.
+    /// The connection for a request to `url`. The failure says why the protocol could not be found
+    /// out, or that there is no room for a connection.
     ///
     /// Cancel-safe: an attempt to find the protocol out goes on without the request.
     pub async fn route(&self, url: &Url) -> Result<Route<'_>, Failure> {
         if self.protocol() == Protocol::Unknown {
             let negotiate = || negotiate(self.connector.clone(), target(url));
             let found = self.negotiation.result(|_| false, negotiate).await;
-            self.set_protocol(found.map_err(Failure::Connection)?);
+            self.set_protocol(found.map_err(ConnectError::failure)?);
         }
         if self.protocol() == Protocol::Http2 {
             let share = self.http2_connection().share();
             return Ok(Route::Http2(Http2Route { service: self, share }));
         }
-        // The error says that the semaphore is closed, which it never is.
-        let permit = self.http1_limit.acquire().await.ok();
-        Ok(Route::Http1(Http1Route { service: self, _permit: permit }))
+        match self.http1_limit.try_acquire() {
+            Ok(permit) => Ok(Route::Http1(Http1Route { service: self, _permit: permit })),
+            Err(_) => Err(Failure::Congested("no descriptor is left for a connection".to_owned())),
+        }
     }
 
     /// The first connection that has room and is not silent; else the connection with the fewest
@@ -162,9 +164,10 @@ impl ServiceConnections {
 async fn negotiate(
     mut connector: Connector,
     target: Result<Uri, InvalidUri>,
-) -> Result<Protocol, String> {
-    let target = target.map_err(|error| error.to_string())?;
-    let stream = connector.call(target).await.map_err(|error| causes(&*error))?;
+) -> Result<Protocol, ConnectError> {
+    let target = target.map_err(|error| ConnectError::from(&error as &dyn Error))?;
+    let stream = connector.call(target).await;
+    let stream = stream.map_err(|error| ConnectError::from(&*error as &dyn Error))?;
     let is_http2 = stream.connected().is_negotiated_h2();
     Ok(if is_http2 { Protocol::Http2 } else { Protocol::Http1 })
 }

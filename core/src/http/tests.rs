@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config;
+use crate::fetch::Blame;
 
 /// A service that gives each connection one response, and keeps the requests.
 struct Raw {
@@ -128,19 +129,69 @@ async fn the_limit_counts_bytes_after_decompression() {
 
 #[tokio::test]
 async fn a_status_says_whose_fault_it_is() {
-    for (status, words, of_the_answer) in [
-        ("500 Internal Server Error", "status 500 Internal Server Error", false),
-        ("503 Service Unavailable", "status 503 Service Unavailable", false),
-        ("403 Forbidden", "status 403 Forbidden", true),
-        ("201 Created", "status 201 Created", true),
-        ("307 Temporary Redirect", "status 307 Temporary Redirect, and redirects", true),
+    for (status, words, blame) in [
+        ("500 Internal Server Error", "status 500 Internal Server Error", Blame::Service),
+        ("503 Service Unavailable", "status 503 Service Unavailable", Blame::Service),
+        ("429 Too Many Requests", "status 429 Too Many Requests", Blame::Service),
+        ("403 Forbidden", "status 403 Forbidden", Blame::Request),
+        ("201 Created", "status 201 Created", Blame::Request),
+        ("307 Temporary Redirect", "status 307 Temporary Redirect, and redirects", Blame::Request),
     ] {
         let response = format!("HTTP/1.1 {status}\r\nLocation: /\r\nContent-Length: 0\r\n\r\n");
         let service = Raw::saying(&[response.as_bytes()]).await;
         let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
         assert!(failure.to_string().starts_with(words), "{failure}");
-        assert_eq!(failure.is_of_the_answer(), of_the_answer, "{failure}");
+        assert_eq!(failure.blame(), blame, "{failure}");
         assert_eq!(service.requests().len(), 1, "a redirect is not followed");
+    }
+}
+
+#[tokio::test]
+async fn a_service_says_when_it_wants_to_be_asked_again() {
+    let in_a_minute = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+    for (status, retry_after, least, most) in [
+        ("429", "7", Some(7), 7),
+        ("503", "7", Some(7), 7),
+        ("503", in_a_minute.as_str(), Some(50), 60),
+        ("503", "Thu, 01 Jan 1970 00:00:00 GMT", Some(0), 0),
+        ("503", "soon", None, 0),
+        ("503", "-1", None, 0),
+        ("500", "7", None, 0),
+    ] {
+        let response = format!(
+            "HTTP/1.1 {status} x\r\nRetry-After: {retry_after}\r\nContent-Length: 0\r\n\r\n"
+        );
+        let service = Raw::saying(&[response.as_bytes()]).await;
+        let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
+        let Failure::Unavailable { retry_after: said, .. } = failure else { panic!("{failure}") };
+        assert_eq!(said.is_some(), least.is_some(), "{status} {retry_after}");
+        let said = said.map_or(0, |said| said.as_secs());
+        assert!(said >= least.unwrap_or(0) && said <= most, "{status} {retry_after}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn too_few_descriptors_say_nothing_of_the_service() {
+    let error = io::Error::from_raw_os_error(Errno::EMFILE as i32);
+    assert_eq!(failure(&io::Error::other(error)).blame(), Blame::Congestion);
+    let error = io::Error::from_raw_os_error(Errno::ECONNREFUSED as i32);
+    assert_eq!(failure(&io::Error::other(error)).blame(), Blame::Service);
+    // One connection is allowed. A second request does not wait for it.
+    let (address, _) = accepting(keep_silent).await;
+    let url = Url::parse(&format!("http://{address}/")).unwrap();
+    let client = client(url.as_str(), "").unwrap();
+    let first = client.get(0, &url);
+    let second = async {
+        tokio::task::yield_now().await;
+        client.get(0, &url).await
+    };
+    tokio::select! {
+        biased;
+        answer = first => panic!("{answer:?}"),
+        failure = second => {
+            let failure = failure.unwrap_err();
+            assert_eq!(failure.blame(), Blame::Congestion, "{failure}");
+        }
     }
 }
 
@@ -241,5 +292,5 @@ async fn a_body_that_cannot_be_decompressed_is_a_bad_answer() {
     let response = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n{}{}";
     let service = Raw::saying(&[response]).await;
     let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
-    assert!(failure.is_of_the_answer(), "{failure}");
+    assert_eq!(failure.blame(), Blame::Request, "{failure}");
 }

@@ -24,7 +24,7 @@ fn engine(says: Says) -> Engine {
     let timeout = Duration::from_secs(1);
     let failover =
         Failover::new(services(&["a"]), Arc::clone(&fetch), timeout, Arc::clone(&listener));
-    let lookups = LookupEngine::new(failover, 3, 2, Handle::current(), listener);
+    let lookups = LookupEngine::new(failover, Cache::new(3), 2, Handle::current(), listener);
     Engine { fetch, heard, lookups }
 }
 
@@ -102,13 +102,19 @@ async fn a_stale_answer_serves_while_the_service_fails() {
     engine.outcome(1, 1).await;
     engine.fetch.says(Says::Fails);
     sleep(Duration::from_secs(30)).await;
-    for xid in 2..5 {
-        assert_eq!(engine.outcome(1, xid).await, answered(Source::Stale));
-    }
-    // The service is down by now.
+    assert_eq!(engine.outcome(1, 2).await, answered(Source::Stale));
+    // The request backs off.
     engine.fetch.asked();
+    assert_eq!(engine.now(1, 3), Some(answered(Source::Stale)));
+    assert_eq!(engine.fetch.asked(), [""; 0]);
+    for client in 2..5 {
+        assert_eq!(engine.outcome(client, 1).await, Outcome::Failed);
+    }
+    // The service is down.
+    engine.fetch.asked();
+    sleep(Duration::from_millis(500)).await;
     assert_eq!(engine.now(1, 9), Some(answered(Source::Stale)));
-    assert_eq!(engine.now(2, 9), Some(Outcome::Failed));
+    assert_eq!(engine.now(5, 9), Some(Outcome::Failed));
     assert_eq!(engine.fetch.asked(), [""; 0]);
     sleep(Duration::from_secs(100)).await;
     assert_eq!(engine.now(1, 10), Some(Outcome::Failed));
@@ -118,26 +124,125 @@ async fn a_stale_answer_serves_while_the_service_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_not_kept() {
+async fn a_failure_is_kept_for_its_back_off_alone() {
     let engine = engine(Says::Fails);
     assert_eq!(engine.outcome(1, 1).await, Outcome::Failed);
+    engine.fetch.says(Says::Nothing(1));
+    assert_eq!(engine.now(1, 2), Some(Outcome::Failed));
+    assert!(engine.heard.events().contains(&"backing off".to_owned()));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(engine.outcome(1, 2).await, answered(Source::Asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_carries_what_its_offer_carried() {
+    let engine = engine(Says::Fails);
+    assert_eq!(engine.outcome(1, 1).await, Outcome::Failed);
+    engine.lookups.offered_without_answer(&Engine::question(1, 1));
+    engine.fetch.says(Says::Nothing(60));
+    sleep(Duration::from_secs(2)).await;
+    // Another client with the same request brings the answer.
+    let transaction = Transaction { client: Arc::new([9]), xid: 7, continues: false };
+    let other = Question { transaction, ..Engine::question(1, 7) };
+    assert_eq!(engine.ask(other).await.unwrap(), answered(Source::Asked));
+    let mut request = Engine::question(1, 1);
+    request.transaction.continues = true;
+    assert_eq!(engine.lookups.answer_now(&request), Some(Outcome::FailedBefore));
+    engine.lookups.exchange_over(&[1]);
+    assert_eq!(engine.lookups.answer_now(&request), Some(answered(Source::Cached)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_past_the_concurrency_limit_stand_in_line() {
+    let engine = engine(after(100, Says::Nothing(0)));
+    let start = Instant::now();
+    let asked: Vec<_> = (1..=6).map(|client| engine.ask(Engine::question(client, 1))).collect();
+    assert_eq!(engine.lookups.under_way(), (2, 4));
+    assert!(engine.heard.events().contains(&"in line, 2".to_owned()));
+    for (number, outcome) in (0..).zip(asked) {
+        assert_eq!(outcome.await.unwrap(), answered(Source::Asked));
+        assert_eq!(start.elapsed().as_millis() / 100, number / 2 + 1, "first come, first served");
+    }
+    assert_eq!(engine.lookups.under_way(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_packet_waits_in_line_for_the_time_of_one_lookup() {
+    let engine = engine(after(900, Says::Nothing(0)));
+    let start = Instant::now();
+    let asked: Vec<_> = (1..=6).map(|client| engine.ask(Engine::question(client, 1))).collect();
+    let mut outcomes = Vec::new();
+    for outcome in asked {
+        outcomes.push(outcome.await.unwrap());
+    }
+    let served = answered(Source::Asked);
+    let [a, b, c, d] = [(); 4].map(|()| served.clone());
+    assert_eq!(outcomes, [a, b, c, d, Outcome::Shed, Outcome::Shed]);
+    assert!(start.elapsed().as_millis() <= 1801);
+    // The lookup of a packet that has left goes on. The client's next packet finds the answer,
+    // though the service forbids to keep it, whatever its transaction.
+    sleep(Duration::from_secs(2)).await;
+    engine.fetch.asked();
+    assert_eq!(engine.now(5, 77), Some(answered(Source::Cached)));
+    assert_eq!(engine.now(5, 78), None);
+    assert_eq!(engine.fetch.asked(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_packet_that_finds_no_place_leaves_its_lookup_behind() {
+    let engine = engine(after(100, Says::Nothing(0)));
+    for client in 1..=5 {
+        for _ in 0..3 {
+            assert_eq!(engine.lookups.leave(&Engine::question(client, 1)), Outcome::Shed);
+        }
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(engine.fetch.asked().len(), 5);
+    for client in 1..=5 {
+        assert_eq!(engine.now(client, 2), Some(answered(Source::Cached)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_storm_a_stale_answer_serves_at_once() {
+    let engine = engine(Says::Nothing(20));
+    engine.outcome(1, 1).await;
+    engine.fetch.says(after(500, Says::Nothing(20)));
+    sleep(Duration::from_secs(30)).await;
+    let _in_flight = [2, 3].map(|client| engine.ask(Engine::question(client, 1)));
+    assert_eq!(engine.now(1, 2), Some(answered(Source::Stale)));
+    assert_eq!(engine.lookups.leave(&Engine::question(1, 3)), answered(Source::Stale));
+    // The fresh answer is fetched for the next packet.
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(engine.now(1, 4), Some(answered(Source::Cached)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_in_line_end_when_the_services_go_down() {
+    let engine = engine(after(100, Says::Fails));
+    let asked: Vec<_> = (1..=9).map(|client| engine.ask(Engine::question(client, 1))).collect();
+    for outcome in asked {
+        assert_eq!(outcome.await.unwrap(), Outcome::Failed);
+    }
+    assert!(engine.fetch.asked().len() <= 5);
+    assert_eq!(engine.lookups.under_way(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn congestion_leaves_a_packet_to_its_retransmission() {
+    let engine = engine(Says::Congested);
+    assert_eq!(engine.outcome(1, 1).await, Outcome::Congested);
     engine.fetch.says(Says::Nothing(1));
     assert_eq!(engine.outcome(1, 1).await, answered(Source::Asked));
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_past_the_concurrency_limit_are_shed() {
-    let engine = engine(after(100, Says::Nothing(0)));
-    let in_flight = [1, 2].map(|client| engine.ask(Engine::question(client, 1)));
-    assert_eq!(engine.outcome(3, 1).await, Outcome::Shed);
-    assert_eq!(engine.now(3, 1), Some(Outcome::Shed));
-    assert!(engine.heard.events().contains(&"shed, 2".to_owned()));
-    // A packet that joins a request in flight makes no request.
-    assert_eq!(engine.outcome(1, 2).await, answered(Source::Asked));
-    for outcome in in_flight {
-        assert_eq!(outcome.await.unwrap(), answered(Source::Asked));
-    }
-    assert_eq!(engine.outcome(3, 1).await, answered(Source::Asked));
+async fn answers_outlive_the_engine() {
+    let engine = engine(Says::Nothing(20));
+    engine.outcome(1, 1).await;
+    let mut cache = engine.lookups.close();
+    let now = Instant::now().into_std();
+    assert!(cache.stale(&request(1), now).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,6 +251,7 @@ async fn a_panic_is_a_failure() {
     assert_eq!(engine.outcome(1, 1).await, Outcome::Failed);
     engine.fetch.says(Says::Nothing(1));
     assert_eq!(engine.outcome(1, 1).await, answered(Source::Asked));
+    assert_eq!(engine.lookups.under_way(), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -230,6 +230,13 @@ impl Client {
         self.reply("INFORM")
     }
 
+    /// Renews the lease in a new transaction, through the relay agent (state REBINDING), without
+    /// waiting for the reply.
+    pub fn send_renewal(&self, ack: &Reply) {
+        self.new_transaction();
+        self.send(MessageType::Request, ack.address(), &[]);
+    }
+
     /// Renews the lease (state RENEWING): asks the server itself, so that no relay agent adds
     /// option 82.
     pub fn renew_without_relay(&self, ack: &Reply) -> Reply {
@@ -258,7 +265,9 @@ impl Client {
         self.reply_within(PATIENCE).unwrap_or_else(|| panic!("no reply to {query} in {PATIENCE:?}"))
     }
 
-    fn reply_within(&self, patience: Duration) -> Option<Reply> {
+    /// As [`Client::reply`], for a query that may have no reply: `None` when there is none within
+    /// `patience`.
+    pub fn reply_within(&self, patience: Duration) -> Option<Reply> {
         self.relay.receive(|xid| xid == self.xid(), patience)
     }
 
