@@ -6,24 +6,30 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
-use remote_opts_core::cache::Cache;
+use remote_opts_core::cache::{Cache, Entry};
+use remote_opts_core::cache_file;
 use remote_opts_core::config::{self, OnError, OnMiss, Settings};
 use remote_opts_core::failover::Failover;
-use remote_opts_core::guard::report_panics;
+use remote_opts_core::guard::{guard, report_panics};
 use remote_opts_core::http;
 use remote_opts_core::lookup::LookupEngine;
 use remote_opts_core::request::ServiceUrl;
 use remote_opts_core::runtime::Runtime;
 use remote_opts_core::throttle::Throttle;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use crate::ffi;
 use crate::listener::LogListener;
 use crate::log::{
-    self, REMOPTS_LET_GO, REMOPTS_LOAD_ERROR, REMOPTS_LOADED, REMOPTS_PANIC, REMOPTS_UNLOADED,
+    self, REMOPTS_CACHE_FILE_NOT_WRITTEN, REMOPTS_CACHE_FILE_READ, REMOPTS_CACHE_FILE_UNREADABLE,
+    REMOPTS_FILES_NOT_READ, REMOPTS_FILES_READ, REMOPTS_LET_GO, REMOPTS_LOAD_ERROR, REMOPTS_LOADED,
+    REMOPTS_PANIC, REMOPTS_UNLOADED,
 };
 use crate::main_thread::MainThread;
 use crate::parking::ParkingPlaces;
@@ -33,6 +39,12 @@ use crate::statistics;
 /// Lines about refused members of answers in ten seconds. One answer may have many such members,
 /// and the operator needs them all.
 const REFUSALS: u32 = 100;
+
+/// The time from one look at the files of tokens and certificates to the next.
+const LOOK_AT_FILES: Duration = Duration::from_secs(5);
+
+/// The time from one writing of the kept answers to the next.
+const FILE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The descriptors that Kea needs for itself: sockets of interfaces and of control, databases,
 /// logs.
@@ -52,7 +64,7 @@ pub struct Instance {
     /// What a client gets whose answer is not there yet.
     pub on_miss: OnMiss,
     /// Finds answers.
-    pub engine: LookupEngine<http::Client>,
+    pub engine: LookupEngine<Arc<http::Client>>,
     /// Where packets are resumed.
     pub main_thread: Arc<MainThread>,
     /// The places for packets that wait.
@@ -65,6 +77,8 @@ pub struct Instance {
     services: Vec<ServiceUrl>,
     /// The parameter `query`.
     query: BTreeMap<String, String>,
+    /// The parameter `cache-file`.
+    cache_file: Option<PathBuf>,
 }
 
 /// What it takes to edit a reply, beside the answer. Any packet thread.
@@ -128,6 +142,9 @@ pub fn unload() {
     };
     let waiting = instance.places.taken();
     let cache = instance.engine.close();
+    if let Some(path) = &instance.cache_file {
+        write_answers(path, &cache.entries(Instant::now()));
+    }
     let (services, query) = (instance.services.clone(), instance.query.clone());
     drop(instance);
     *KEPT.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -162,13 +179,17 @@ impl Instance {
             return Err("it is in \"hooks-libraries\" twice".into());
         }
         let settings = config::parse(parameters)?;
-        let client = http::Client::new(&settings, connections())?;
+        let client = Arc::new(http::Client::new(&settings, connections())?);
         let room = client.room();
         let queries = QueryReader::new(settings.filter.clone(), &settings.query)?;
         let listener = Arc::new(LogListener::new(&settings.services));
         let runtime = Runtime::start()?;
-        let failover =
-            Failover::new(settings.services.clone(), client, settings.timeout, listener.clone());
+        let failover = Failover::new(
+            settings.services.clone(),
+            client.clone(),
+            settings.timeout,
+            listener.clone(),
+        );
         let engine = LookupEngine::new(
             failover,
             kept_answers(&settings),
@@ -176,6 +197,10 @@ impl Instance {
             runtime.handle().clone(),
             listener,
         );
+        runtime.handle().spawn(read_files_again(client));
+        if let Some(path) = settings.cache_file.clone() {
+            runtime.handle().spawn(keep_file(engine.clone(), path));
+        }
         let main_thread = Arc::new(MainThread::watch(runtime.handle().clone())?);
         statistics::announce();
         let services: Vec<_> = settings.services.iter().map(ServiceUrl::to_string).collect();
@@ -206,6 +231,7 @@ impl Instance {
             }),
             services: settings.services,
             query: settings.query,
+            cache_file: settings.cache_file,
         })
     }
 }
@@ -215,13 +241,70 @@ impl Instance {
 fn kept_answers(settings: &Settings) -> Cache {
     let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(KeptAnswers { mut cache, services, query }) = kept else {
-        return Cache::new(settings.cache_size);
+        let mut cache = Cache::new(settings.cache_size);
+        if let Some(path) = &settings.cache_file {
+            read_answers(path, &mut cache);
+        }
+        return cache;
     };
     if (&services, &query) != (&settings.services, &settings.query) {
         cache.expire(Instant::now());
     }
     cache.resize(settings.cache_size);
     cache
+}
+
+/// Reads the file of kept answers. A file that cannot be read is put out of the way, and never stops
+/// Kea.
+fn read_answers(path: &Path, cache: &mut Cache) {
+    let error = match cache_file::read(path, cache) {
+        Ok(None) => return,
+        Ok(Some(number)) => return REMOPTS_CACHE_FILE_READ.info([&number, &path.display()]),
+        Err(error) => error,
+    };
+    match cache_file::set_aside(path) {
+        Ok(aside) => REMOPTS_CACHE_FILE_UNREADABLE
+            .warn([&path.display(), &format_args!("{error}. It is {} now", aside.display())]),
+        Err(other) => REMOPTS_CACHE_FILE_UNREADABLE
+            .warn([&path.display(), &format_args!("{error}, nor can it be renamed: {other}")]),
+    }
+}
+
+/// Looks every few seconds whether the files of tokens and certificates have changed, and reads them
+/// again. On the runtime's thread; the reading itself is done on a thread that may block.
+async fn read_files_again(client: Arc<http::Client>) {
+    loop {
+        sleep(LOOK_AT_FILES).await;
+        let client = Arc::clone(&client);
+        match spawn_blocking(move || guard(None, || client.refresh())).await {
+            Ok(Some(Ok(()))) => REMOPTS_FILES_READ.info([]),
+            Ok(Some(Err(reason))) => REMOPTS_FILES_NOT_READ.error([&reason]),
+            // The error says that the runtime ends.
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
+/// Writes the answers into their file. Blocks.
+fn write_answers(path: &Path, entries: &[Entry]) {
+    if let Err(error) = cache_file::write(path, entries) {
+        REMOPTS_CACHE_FILE_NOT_WRITTEN.error([&path.display(), &error]);
+    }
+}
+
+/// Writes the file of kept answers once a minute, where they have changed. On the runtime's thread;
+/// the writing itself is done on a thread that may block.
+async fn keep_file(engine: LookupEngine<Arc<http::Client>>, path: PathBuf) {
+    let mut written = 0;
+    loop {
+        sleep(FILE_INTERVAL).await;
+        if let Some((entries, changes)) = engine.kept_since(written) {
+            written = changes;
+            let path = path.clone();
+            // The error says that the writing had a bug, which has been reported.
+            let _ = spawn_blocking(move || guard((), || write_answers(&path, &entries))).await;
+        }
+    }
 }
 
 /// The most connections to services at once: all descriptors that the process may have, less the

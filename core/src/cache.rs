@@ -42,9 +42,22 @@ pub struct Transaction {
     pub continues: bool,
 }
 
+/// An answer kept for a request, for the file of kept answers.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The request.
+    pub request: Arc<Request>,
+    /// The body of the response. Empty for "nothing for this client".
+    pub body: Arc<[u8]>,
+    /// How long the answer may be used, from now on.
+    pub freshness: Freshness,
+}
+
 /// An answer kept for a request.
 struct Kept {
     answer: Arc<Answer>,
+    /// The body of the response. Empty for "nothing for this client".
+    body: Arc<[u8]>,
     /// Until here the answer is fresh: it serves without a request.
     fresh_until: Instant,
     /// Until here the answer may serve while no fresh answer can be had.
@@ -81,13 +94,15 @@ pub struct Cache {
     answers: LruCache<Arc<Request>, Kept>,
     /// By client.
     exchanges: LruCache<Arc<[u8]>, Exchange>,
+    /// How often an answer was stored or removed.
+    changes: u64,
 }
 
 impl Cache {
     /// An empty cache of at most `size` answers.
     pub fn new(size: usize) -> Self {
         // `store` and `begin_exchange` keep the bounds: LruCache would allocate a bound at once.
-        Cache { size, answers: LruCache::unbounded(), exchanges: LruCache::unbounded() }
+        Cache { size, answers: LruCache::unbounded(), exchanges: LruCache::unbounded(), changes: 0 }
     }
 
     /// Has the cache keep at most `size` answers.
@@ -101,6 +116,25 @@ impl Cache {
     pub fn expire(&mut self, now: Instant) {
         self.answers.iter_mut().for_each(|(_, kept)| kept.fresh_until = now);
         self.exchanges.clear();
+    }
+
+    /// The answers kept, the one unused for longest first.
+    pub fn entries(&self, now: Instant) -> Vec<Entry> {
+        let entries = self.answers.iter().rev().filter(|(_, kept)| now < kept.stale_until);
+        let entry = |(request, kept): (&Arc<Request>, &Kept)| Entry {
+            request: Arc::clone(request),
+            body: Arc::clone(&kept.body),
+            freshness: Freshness {
+                fresh_for: kept.fresh_until.saturating_duration_since(now),
+                stale_for: kept.stale_until - kept.fresh_until.max(now),
+            },
+        };
+        entries.map(entry).collect()
+    }
+
+    /// How often an answer was stored or removed.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// How many answers are kept.
@@ -157,22 +191,25 @@ impl Cache {
         (now < kept.stale_until).then(|| Arc::clone(&kept.answer))
     }
 
-    /// Stores an answer that has just arrived, in the place of an earlier one, for as long as
+    /// Stores an answer that has just arrived with this body, in the place of an earlier one, for as long as
     /// `freshness` says.
     pub fn store(
         &mut self,
         request: &Arc<Request>,
         answer: &Arc<Answer>,
+        body: &Arc<[u8]>,
         freshness: Freshness,
         now: Instant,
     ) {
+        self.changes += 1;
         let fresh_until = now + freshness.fresh_for;
         let stale_until = fresh_until + freshness.stale_for;
         if stale_until == now {
             self.answers.pop(request);
             return;
         }
-        let kept = Kept { answer: Arc::clone(answer), fresh_until, stale_until };
+        let (answer, body) = (Arc::clone(answer), Arc::clone(body));
+        let kept = Kept { answer, body, fresh_until, stale_until };
         self.answers.put(Arc::clone(request), kept);
         self.shrink();
     }
@@ -269,7 +306,7 @@ mod tests {
     fn an_answer_is_fresh_then_stale_then_gone() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
         assert_eq!(cache.known(&key, &discover(1, 1), start), None);
-        cache.store(&key, &nothing(), lasting(2, 3), start);
+        cache.store(&key, &nothing(), &Arc::default(), lasting(2, 3), start);
         assert_eq!(
             cache.known(&key, &discover(1, 1), start + SECOND),
             Some(Known::Answer(nothing()))
@@ -282,7 +319,7 @@ mod tests {
     #[test]
     fn one_exchange_has_one_answer() {
         let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
-        cache.store(&key, &something(), NO_STORE, start);
+        cache.store(&key, &something(), &Arc::default(), NO_STORE, start);
         cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
         // A retransmission; and a REQUEST with any transaction id.
         assert_eq!(
@@ -305,9 +342,9 @@ mod tests {
     #[test]
     fn a_fresh_answer_becomes_the_answer_of_its_exchange() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
-        cache.store(&key, &nothing(), lasting(1, 0), start);
+        cache.store(&key, &nothing(), &Arc::default(), lasting(1, 0), start);
         assert_eq!(cache.known(&key, &discover(1, 7), start), Some(Known::Answer(nothing())));
-        cache.store(&key, &something(), lasting(9, 0), start + SECOND);
+        cache.store(&key, &something(), &Arc::default(), lasting(9, 0), start + SECOND);
         assert_eq!(
             cache.known(&key, &request(1, 7), start + 2 * SECOND),
             Some(Known::Answer(nothing()))
@@ -323,7 +360,7 @@ mod tests {
         let (mut cache, start) = (Cache::new(3), Instant::now());
         let keys: Vec<_> = (0..5000).map(about).collect();
         for (number, key) in (0u32..).zip(&keys) {
-            cache.store(key, &nothing(), lasting(60, 0), start);
+            cache.store(key, &nothing(), &Arc::default(), lasting(60, 0), start);
             let client = Arc::new(number.to_be_bytes());
             let transaction = Transaction { client, ..discover(0, 0) };
             cache.begin_exchange(key, &transaction, Some(&nothing()), start);
@@ -331,7 +368,7 @@ mod tests {
         }
         // The answer that was unused for longest goes first.
         assert!(cache.known(&keys[4997], &discover(1, 1), start).is_some());
-        cache.store(&keys[0], &nothing(), lasting(60, 0), start);
+        cache.store(&keys[0], &nothing(), &Arc::default(), lasting(60, 0), start);
         assert!(cache.known(&keys[4997], &discover(2, 1), start).is_some());
         assert!(cache.known(&keys[4998], &discover(3, 1), start).is_none());
         // Exchanges that were never finished do not stay.
@@ -342,8 +379,8 @@ mod tests {
     #[test]
     fn an_answer_that_must_not_be_kept_ends_an_earlier_one() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
-        cache.store(&key, &nothing(), lasting(60, 60), start);
-        cache.store(&key, &something(), NO_STORE, start);
+        cache.store(&key, &nothing(), &Arc::default(), lasting(60, 60), start);
+        cache.store(&key, &something(), &Arc::default(), NO_STORE, start);
         assert_eq!(cache.stale(&key, start), None);
     }
 
@@ -351,7 +388,7 @@ mod tests {
     fn an_ack_carries_nothing_where_the_lookup_of_its_offer_failed() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
         cache.begin_exchange(&key, &discover(1, 7), None, start);
-        cache.store(&key, &something(), lasting(60, 0), start);
+        cache.store(&key, &something(), &Arc::default(), lasting(60, 0), start);
         assert_eq!(cache.known(&key, &request(1, 7), start), Some(Known::Failure));
         // A DISCOVER finds the answer, and the exchange carries it from then on.
         let found = Some(Known::Answer(something()));

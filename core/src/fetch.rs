@@ -19,6 +19,8 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub struct Found {
     /// What the service has for the client, perhaps nothing.
     pub answer: Arc<Answer>,
+    /// The body that `answer` was read from. Empty for a status that says "nothing".
+    pub body: Arc<[u8]>,
     /// How long the answer may be used.
     pub freshness: Freshness,
 }
@@ -103,14 +105,4 @@ pub trait Fetch: Send + Sync + 'static {
     /// runtime's thread.
     fn get(&self, service: usize, url: &Url)
     -> impl Future<Output = Result<Found, Failure>> + Send;
-}
-
-impl<F: Fetch> Fetch for Arc<F> {
-    fn get(
-        &self,
-        service: usize,
-        url: &Url,
-    ) -> impl Future<Output = Result<Found, Failure>> + Send {
-        F::get(self, service, url)
-    }
 }

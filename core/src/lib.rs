@@ -12,6 +12,7 @@
 //! | [`request`] | facts → request → URL | HTTP, threads, time |
 //! | [`answer`] | JSON → edits of the DHCP reply | HTTP, threads, time |
 //! | [`cache`] | the answers kept, by request and by exchange | HTTP, threads; it is told the time |
+//! | [`cache_file`] | kept answers in a file, for the next start | HTTP, threads |
 //! | [`lookup`] | the engine: a kept answer, a request in flight, or a new request | HTTP |
 //! | [`failover`] | which service is asked, and which is down | HTTP |
 //! | [`backoff`] | the requests that failed lately, and back off | HTTP |
@@ -27,6 +28,7 @@
 pub mod answer;
 pub mod backoff;
 pub mod cache;
+pub mod cache_file;
 pub mod config;
 pub mod event;
 pub mod failover;

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::answer::Answer;
-use crate::cache::{Cache, Known, Transaction};
+use crate::cache::{Cache, Entry, Known, Transaction};
 use crate::event::{Event, Label, Listener};
 use crate::failover::{Failover, Readiness, Unanswered};
 use crate::fetch::{Fetch, Found};
@@ -79,6 +79,12 @@ pub type Deliver = Box<dyn FnOnce(Outcome) + Send>;
 
 /// The lookups of one configuration. Every function may be called from any thread.
 pub struct LookupEngine<F>(Arc<Shared<F>>);
+
+impl<F> Clone for LookupEngine<F> {
+    fn clone(&self) -> Self {
+        LookupEngine(Arc::clone(&self.0))
+    }
+}
 
 struct Shared<F> {
     /// Locked for one step at a time. Nobody waits for anything while holding the lock.
@@ -248,6 +254,15 @@ impl<F: Fetch> LookupEngine<F> {
     /// Ends the client's DHCP exchange: see [`Cache::end_exchange`].
     pub fn exchange_over(&self, client: &[u8]) {
         self.0.state().cache.end_exchange(client);
+    }
+
+    /// The answers kept, and how often they have changed. `None` where they have not changed since
+    /// `changes`.
+    pub fn kept_since(&self, changes: u64) -> Option<(Vec<Entry>, u64)> {
+        let state = self.0.state();
+        let now = Instant::now().into_std();
+        let changed = state.cache.changes();
+        (changed != changes && !state.closed).then(|| (state.cache.entries(now), changed))
     }
 
     /// How many lookups are in flight, and how many stand in line.
@@ -466,8 +481,8 @@ impl State {
         let Some(Lookup { waiting, left, .. }) = self.lookups.remove(request) else {
             return Vec::new();
         };
-        if let Ok(Found { answer, freshness }) = &found {
-            self.cache.store(request, answer, *freshness, now);
+        if let Ok(Found { answer, body, freshness }) = &found {
+            self.cache.store(request, answer, body, *freshness, now);
             for client in &left {
                 self.cache.await_retransmission(request, client, answer, now);
             }

@@ -167,6 +167,12 @@ impl Request {
         named.then_some(Request { sub_options, values })
     }
 
+    /// The sub-options (code and payload) and the values (name and value) that the request is made
+    /// of, for [`Request::new`].
+    pub fn parts(&self) -> (&[(u8, Vec<u8>)], &[(Arc<str>, Vec<u8>)]) {
+        (&self.sub_options, &self.values)
+    }
+
     /// How many bytes the request keeps, about.
     pub fn bytes(&self) -> usize {
         /// What each value takes beside its bytes.

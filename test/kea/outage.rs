@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What machines get while their service is slow, wrong or down: they keep what they had.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dhcproto::v4::MessageType;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{FOO_BAR, about, in_both_modes, port};
 use remote_opts_test_support::dhcp::{Client, Reply};
@@ -246,5 +250,69 @@ fn with_on_miss_retry_no_packet_waits_and_the_next_one_finds_the_answer() {
         }
         assert_eq!(service.asked(), 21, "one request for each client");
         assert!(kea.stop().status.success());
+    });
+}
+
+/// A server whose answers survive in this file.
+fn with_file(threads: Threads, service: &Service, file: &Path) -> Setup {
+    setup(threads, service, json!({"cache-file": file}))
+}
+
+#[test]
+fn kept_answers_survive_a_restart() {
+    in_both_modes(|threads| {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("answers");
+        let mut service = Service::echo();
+        let kea = with_file(threads, &service, &file).start();
+        for number in 0..20 {
+            assert_eq!(kea.client().with(82, port(number)).discover().chain(), Some(about(number)));
+        }
+        kea.stop().assert_clean();
+        let mode = fs::metadata(&file).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "for Kea's user alone");
+
+        service.stop();
+        let kea = with_file(threads, &service, &file).start();
+        kea.logged(&["REMOPTS_CACHE_FILE_READ", "20 kept answers"]);
+        for number in 0..20 {
+            assert_eq!(kea.client().with(82, port(number)).discover().chain(), Some(about(number)));
+        }
+        assert!(kea.stop().status.success());
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_set_aside_and_never_stops_kea() {
+    in_both_modes(|threads| {
+        for text in ["", "garbage", "{\"remote-opts-cache\": 99, \"written\": 0}\n"] {
+            let folder = TempDir::new().expect("a folder");
+            let file = folder.path().join("answers");
+            fs::write(&file, text).expect("a file");
+            let service = Service::echo();
+            let kea = with_file(threads, &service, &file).start();
+            let line = kea.logged(&["REMOPTS_CACHE_FILE_UNREADABLE", "answers.unreadable"]);
+            assert!(line.starts_with("WARN"), "{line}");
+            assert_served(&kea, 0..3);
+            assert!(kea.stop().status.success());
+            let aside = fs::read_to_string(folder.path().join("answers.unreadable"));
+            assert_eq!(aside.expect("the file, set aside"), text);
+            assert!(file.exists(), "no new file");
+        }
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_error_in_the_log_alone() {
+    in_both_modes(|threads| {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("missing").join("answers");
+        let service = Service::echo();
+        let kea = with_file(threads, &service, &file).start();
+        assert_served(&kea, 0..3);
+        let end = kea.stop();
+        assert!(end.status.success());
+        let said = |line: &String| line.contains("REMOPTS_CACHE_FILE_NOT_WRITTEN");
+        assert!(end.log.iter().any(said), "{:#?}", end.log);
     });
 }

@@ -52,6 +52,8 @@ pub struct Settings {
     pub freshness: Freshness,
     /// The most answers kept.
     pub cache_size: usize,
+    /// The file in which kept answers survive a restart.
+    pub cache_file: Option<PathBuf>,
     /// What a new client gets whose lookup failed.
     pub on_error: OnError,
     /// What a client gets whose answer is not there yet.
@@ -114,6 +116,7 @@ pub fn parse(json: &str) -> Result<Settings, ConfigError> {
             stale_for: Duration::from_secs(given.number(&parameter::STALE_IF_ERROR)?),
         },
         cache_size: given.number(&parameter::CACHE_SIZE)? as usize,
+        cache_file: given.path(&parameter::CACHE_FILE)?,
         on_error: match given.choice(&parameter::ON_ERROR)? {
             "drop" => OnError::Drop,
             _ => OnError::Continue,

@@ -165,6 +165,14 @@ pub static CACHE_SIZE: Parameter = Parameter {
     takes: Takes::Number { unit: "answers", range: 0..=10_000_000, default: 10_000 },
     meaning: "answers kept; the answer that was unused for longest is forgotten first",
 };
+/// Where kept answers survive a restart.
+pub static CACHE_FILE: Parameter = Parameter {
+    name: "cache-file",
+    alias: None,
+    takes: Takes::File("a file that Kea's user may write, in a folder that it may write"),
+    meaning: "file in which kept answers survive a restart of Kea, a crash and a power failure. \
+              Written on unload, and once a minute where the answers have changed",
+};
 /// How long a stale answer may serve.
 pub static STALE_IF_ERROR: Parameter = Parameter {
     name: "stale-if-error",
@@ -201,7 +209,7 @@ pub static MAX_IN_FLIGHT: Parameter = Parameter {
 };
 
 /// Every parameter, in the order of the documentation.
-pub static PARAMETERS: [&Parameter; 18] = [
+pub static PARAMETERS: [&Parameter; 19] = [
     &URL,
     &USER_CLASS,
     &MACHINE_GUID,
@@ -216,6 +224,7 @@ pub static PARAMETERS: [&Parameter; 18] = [
     &HTTP2,
     &CACHE_TTL,
     &CACHE_SIZE,
+    &CACHE_FILE,
     &STALE_IF_ERROR,
     &ON_ERROR,
     &ON_MISS,

@@ -57,7 +57,7 @@ impl Scripted {
     }
 }
 
-impl Fetch for Scripted {
+impl Fetch for Arc<Scripted> {
     async fn get(&self, _service: usize, url: &Url) -> Result<Found, Failure> {
         self.asked.lock().unwrap().push(url.to_string());
         let mut says = (self.script.lock().unwrap())(url.as_str());
@@ -66,7 +66,7 @@ impl Fetch for Scripted {
                 Says::Nothing(seconds) => {
                     let fresh_for = Duration::from_secs(seconds);
                     let freshness = Freshness { fresh_for, stale_for: 5 * fresh_for };
-                    return Ok(Found { answer: Arc::default(), freshness });
+                    return Ok(Found { answer: Arc::default(), body: Arc::default(), freshness });
                 }
                 Says::Fails => return Err(Failure::Connection("on purpose".into())),
                 Says::Garbage => return Err(Failure::TooLong),

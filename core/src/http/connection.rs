@@ -44,6 +44,8 @@ impl Connections {
     /// HTTP/1.1 connections will be in use at once.
     pub fn new(settings: &Settings, http1_limit: usize) -> Result<Self, SetupError> {
         let tls = tls_connector(settings)?;
+        // The addresses of a name share it, so that a dead first address leaves time for the next.
+        let connect_timeout = settings.timeout / settings.services.len().max(1) as u32;
         let http1 = Client::builder()
             .tls_backend_preconfigured(tls.clone())
             .redirect(Policy::none())
@@ -54,6 +56,7 @@ impl Connections {
             .tcp_keepalive(TCP_KEEP_ALIVE)
             .tcp_keepalive_interval(TCP_KEEP_ALIVE)
             .tcp_user_timeout(UNACKNOWLEDGED)
+            .connect_timeout(connect_timeout)
             .build()?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -61,6 +64,7 @@ impl Connections {
         tcp.set_keepalive(Some(TCP_KEEP_ALIVE));
         tcp.set_keepalive_interval(Some(TCP_KEEP_ALIVE));
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        tcp.set_connect_timeout(Some(connect_timeout));
         Ok(Connections {
             headers: headers::of_requests(settings)?,
             connector: HttpsConnector::from((tcp, tls.into())),

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The files of TLS and the token file, which the parameters name. The client reads them at load.
+//! The files of TLS and the token file, which the parameters name. The client reads them at load,
+//! and again when they have changed.
 //!
 //! An error names the parameter and the file, and never shows what the file holds.
 
 use std::fmt::Display;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use native_tls::{Certificate, Identity};
@@ -13,8 +15,38 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 use reqwest::header::HeaderValue;
 
-use crate::config::ConfigError;
 use crate::config::parameter::{BEARER_TOKEN_FILE, CERT_FILE, KEY_FILE, Parameter, TRUST_ANCHOR};
+use crate::config::{ConfigError, Settings};
+
+/// How a file looked at one time. A file that was replaced or written looks otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    path: PathBuf,
+    /// Device and file number, length, and the time of the last change in nanoseconds. `None` where
+    /// there is no such file.
+    seen: Option<[u64; 5]>,
+}
+
+/// How the files of the settings look now.
+pub fn stamps(settings: &Settings) -> Vec<Stamp> {
+    let certificate = settings.client_certificate.iter();
+    let mut paths: Vec<_> =
+        certificate.flat_map(|files| [files.cert_file.clone(), files.key_file.clone()]).collect();
+    paths.extend(settings.bearer_token_file.clone());
+    if let Some(anchor) = &settings.trust_anchor {
+        let mut anchors = files(anchor).unwrap_or_else(|_| vec![anchor.clone()]);
+        anchors.sort();
+        paths.extend(anchors);
+    }
+    let stamp = |path: PathBuf| Stamp { seen: seen(&path), path };
+    paths.into_iter().map(stamp).collect()
+}
+
+fn seen(path: &Path) -> Option<[u64; 5]> {
+    let file = fs::metadata(path).ok()?;
+    let (seconds, nanoseconds) = (file.mtime() as u64, file.mtime_nsec() as u64);
+    Some([file.dev(), file.ino(), file.len(), seconds, nanoseconds])
+}
 
 /// Reads the certificate authorities of `trust-anchor`: a PEM file, or a folder of such files.
 pub fn trust_anchors(path: &Path) -> Result<Vec<Certificate>, ConfigError> {

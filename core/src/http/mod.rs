@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::io::{self, Read as _};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use flate2::read::GzDecoder;
@@ -16,6 +17,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes};
 use nix::errno::Errno;
 use thiserror::Error as ThisError;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use url::{Position, Url};
 
@@ -35,6 +37,7 @@ mod http2;
 mod service;
 
 use connection::Connections;
+use files::Stamp;
 use http2::SendError;
 use service::{HTTP2_CONNECTIONS, Route, ServiceConnections};
 
@@ -56,44 +59,76 @@ pub enum SetupError {
     Http(#[from] reqwest::Error),
 }
 
-/// The HTTP client of one configuration, with its connections to every service.
+/// The HTTP client of one configuration. Reads the files of its settings at load, and again when
+/// they have changed.
 pub struct Client {
+    settings: Settings,
+    /// The most HTTP/1.1 connections in use at once.
+    http1: usize,
+    /// The present connections. The lock is held only to copy or replace the `Arc`.
+    connected: RwLock<Arc<Connected>>,
+    /// The files as they were when they were read last, or could not be read.
+    stamps: Mutex<Vec<Stamp>>,
+}
+
+/// The connections to every service, made with the files as they were at one time.
+struct Connected {
     /// In the order of the parameter `url`.
     services: Vec<ServiceConnections>,
     /// How long an answer may be used where the service does not say.
     silent: Freshness,
-    /// The most requests in flight at once for which there are connections.
-    room: usize,
 }
 
 impl Client {
     /// Sets the client up, and reads the files that the settings name. `connections` bounds the
-    /// connections in use at once. The few of HTTP/2 are set aside; past the rest, requests wait
-    /// for an HTTP/1.1 connection.
+    /// connections in use at once. The few of HTTP/2 are set aside.
     pub fn new(settings: &Settings, connections: usize) -> Result<Self, SetupError> {
         settings.services.iter().try_for_each(check)?;
         let may_speak_http2 =
             |service: &&ServiceUrl| settings.http2 || service.url().scheme() == "https";
         let http2 = settings.services.iter().filter(may_speak_http2).count() * HTTP2_CONNECTIONS;
         let http1 = connections.saturating_sub(http2).max(connections / 2).max(1);
+        // Before the files are read: a change in between is found later.
+        let stamps = Mutex::new(files::stamps(settings));
+        let connected = RwLock::new(Arc::new(Connected::new(settings, http1)?));
+        Ok(Client { settings: settings.clone(), http1, connected, stamps })
+    }
+
+    /// The most requests in flight at once for which there are connections.
+    pub fn room(&self) -> usize {
+        // A service that speaks HTTP/2 has room for more, but may be downgraded.
+        if self.settings.http2 { usize::MAX } else { self.http1 }
+    }
+
+    /// Reads the files of the settings again, if they have changed since they were read. `None`
+    /// where they have not. The error says why the files as they are now cannot be used; the ones
+    /// read before stay in use. Blocks; any thread.
+    pub fn refresh(&self) -> Option<Result<(), SetupError>> {
+        let stamps = files::stamps(&self.settings);
+        {
+            let mut known = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+            if *known == stamps {
+                return None;
+            }
+            *known = stamps;
+        }
+        Some(Connected::new(&self.settings, self.http1).map(|connected| {
+            *self.connected.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(connected);
+        }))
+    }
+
+    fn connected(&self) -> Arc<Connected> {
+        Arc::clone(&self.connected.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Connected {
+    fn new(settings: &Settings, http1: usize) -> Result<Self, SetupError> {
         let connections = Connections::new(settings, http1)?;
         let services = settings.services.iter();
         let services = services
             .map(|service| ServiceConnections::new(service.url(), settings.http2, &connections));
-        // A service that speaks HTTP/2 has room for more, but may be downgraded.
-        let room = if settings.http2 && settings.services.iter().all(|one| may_speak_http2(&one)) {
-            usize::MAX
-        } else {
-            http1
-        };
-        Ok(Client { services: services.collect(), silent: settings.freshness, room })
-    }
-}
-
-impl Client {
-    /// The most requests in flight at once for which there are connections.
-    pub fn room(&self) -> usize {
-        self.room
+        Ok(Connected { services: services.collect(), silent: settings.freshness })
     }
 }
 
@@ -111,7 +146,31 @@ fn target(url: &Url) -> Result<Uri, InvalidUri> {
     format!("{scheme}://{host}{}", &url[Position::BeforePath..Position::AfterQuery]).parse()
 }
 
-impl Fetch for Client {
+impl Fetch for Arc<Client> {
+    async fn get(&self, service: usize, url: &Url) -> Result<Found, Failure> {
+        let connected = self.connected();
+        let found = connected.get(service, url).await;
+        let is_unauthorized = |failure: &Failure| match failure {
+            Failure::Status(status) => status.starts_with(StatusCode::UNAUTHORIZED.as_str()),
+            _ => false,
+        };
+        if !found.as_ref().is_err_and(is_unauthorized) {
+            return found;
+        }
+        // The service may take another token by now, and the file may hold it.
+        let client = Arc::clone(self);
+        match spawn_blocking(move || client.refresh()).await {
+            Ok(Some(Ok(()))) => Box::pin(self.connected().get(service, url)).await,
+            // Somebody else may have read the files since.
+            _ if !Arc::ptr_eq(&connected, &self.connected()) => {
+                Box::pin(self.connected().get(service, url)).await
+            }
+            _ => found,
+        }
+    }
+}
+
+impl Connected {
     async fn get(&self, service: usize, url: &Url) -> Result<Found, Failure> {
         let service = &self.services[service];
         loop {
@@ -145,13 +204,14 @@ where
     let freshness = freshness(response.headers(), silent);
     if status == StatusCode::OK {
         let body = body(response.body_mut()).await?;
-        let answer = answer::parse(&decoded(response.headers(), body)?)?;
-        return Ok(Found { answer: answer.into(), freshness });
+        let body = decoded(response.headers(), body)?;
+        let answer = answer::parse(&body)?;
+        return Ok(Found { answer: answer.into(), body: body.into(), freshness });
     }
     let _ = timeout(REST_OF_BODY, body(response.body_mut())).await;
     match status {
         StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => {
-            Ok(Found { answer: Default::default(), freshness })
+            Ok(Found { answer: Default::default(), body: Default::default(), freshness })
         }
         status if status.is_redirection() => Err(Failure::Redirect(status.to_string())),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {

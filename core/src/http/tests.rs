@@ -4,7 +4,6 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use openssl::base64;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,8 +57,9 @@ async fn head(stream: &mut TcpStream) -> String {
 }
 
 /// A client of one service, with more parameters (JSON members).
-fn client(url: &str, parameters: &str) -> Result<Client, SetupError> {
-    Client::new(&config::parse(&format!(r#"{{"url": "{url}"{parameters}}}"#)).unwrap(), 1)
+fn client(url: &str, parameters: &str) -> Result<Arc<Client>, SetupError> {
+    let settings = config::parse(&format!(r#"{{"url": "{url}"{parameters}}}"#)).unwrap();
+    Client::new(&settings, 1).map(Arc::new)
 }
 
 async fn get(url: &str, parameters: &str) -> Result<Found, Failure> {
@@ -262,7 +262,7 @@ async fn requests_share_one_attempt_to_negotiate() {
     })
     .await;
     let url = format!("https://{address}/");
-    let client = Arc::new(client(&url, "").unwrap());
+    let client = client(&url, "").unwrap();
     let mut asked = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let (client, url) = (Arc::clone(&client), Url::parse(&url).unwrap());
@@ -293,4 +293,48 @@ async fn a_body_that_cannot_be_decompressed_is_a_bad_answer() {
     let service = Raw::saying(&[response]).await;
     let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
     assert_eq!(failure.blame(), Blame::Request, "{failure}");
+}
+
+/// A service that takes one token, and another one later.
+#[tokio::test]
+async fn a_token_file_that_has_changed_is_read_again_on_a_401() {
+    const UNAUTHORIZED: &[u8] = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "first").unwrap();
+    let service = Raw::saying(&[NOTHING, UNAUTHORIZED, UNAUTHORIZED, NOTHING]).await;
+    let url = Url::parse(&format!("http://{}/", service.address)).unwrap();
+    let parameters = format!(r#", "bearer-token-file": "{}""#, file.display());
+    let client = client(url.as_str(), &parameters).unwrap();
+    assert!(client.get(0, &url).await.is_ok());
+    // The file is the same: the request is not repeated.
+    assert!(client.get(0, &url).await.is_err());
+    assert_eq!(service.requests().len(), 2);
+    std::fs::write(&file, "second-token").unwrap();
+    assert!(client.get(0, &url).await.is_ok());
+    let tokens = service.requests();
+    let tokens: Vec<_> = tokens.iter().map(|request| request.contains("second-token")).collect();
+    assert_eq!(tokens, [false, false, false, true]);
+}
+
+#[tokio::test]
+async fn files_are_read_again_when_they_have_changed_and_stay_in_use_when_they_are_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "first").unwrap();
+    let service = Raw::saying(&[NOTHING]).await;
+    let url = Url::parse(&format!("http://{}/", service.address)).unwrap();
+    let parameters = format!(r#", "bearer-token-file": "{}""#, file.display());
+    let client = client(url.as_str(), &parameters).unwrap();
+    assert!(client.refresh().is_none());
+    std::fs::remove_file(&file).unwrap();
+    let error = client.refresh().unwrap().unwrap_err().to_string();
+    assert!(error.contains("bearer-token-file"), "{error}");
+    assert!(client.refresh().is_none(), "each change is looked at once");
+    assert!(client.get(0, &url).await.is_ok());
+    std::fs::write(&file, "second").unwrap();
+    assert!(client.refresh().unwrap().is_ok());
+    assert!(client.get(0, &url).await.is_ok());
+    let requests = service.requests();
+    assert!(requests[0].contains("Bearer first") && requests[1].contains("Bearer second"));
 }

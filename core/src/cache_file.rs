@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The file in which kept answers survive a restart, a crash and a power failure.
+//!
+//! Text, one JSON value a line: first a head with the version of the format, then one answer a
+//! line. An answer is kept as the service sent it, so that every version of the library reads it
+//! with its own parser. The file is written whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use crate::answer::{self, Answer};
+use crate::cache::{Cache, Entry, Freshness};
+use crate::request::Request;
+
+/// The member of the head that tells this format from every other file.
+const FORMAT: &str = "remote-opts-cache";
+
+/// The version of the format.
+const VERSION: u64 = 1;
+
+/// The longest line that is read, in bytes. A line holds one answer in hexadecimal, with its
+/// request.
+const LONGEST_LINE: u64 = 256 * 1024;
+
+/// Why a file was not read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The system's reason.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The first line is not the head of such a file.
+    #[error("it is no file of kept answers")]
+    Foreign,
+    /// A later version of the library has written the file.
+    #[error("its format has version {0}, and this library reads version {VERSION}")]
+    Newer(u64),
+    /// A line is not as the library writes it.
+    #[error("line {0} is damaged")]
+    Damaged(usize),
+}
+
+/// Writes the answers into a new file, which takes the place of `path` when it is safe on the disk.
+/// Only the present user may read it. Any thread; blocks. The error is the system's.
+pub fn write(path: &Path, entries: &[Entry]) -> io::Result<()> {
+    let temporary = beside(path, "new");
+    let written = write_new(&temporary, entries).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error says more than an error of this call.
+        let _ = fs::remove_file(&temporary);
+        return written;
+    }
+    // The new name is safe when the folder is.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn write_new(path: &Path, entries: &[Entry]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = BufWriter::new(file);
+    let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let head = json!({FORMAT: VERSION, "written": written.as_millis() as u64});
+    writeln!(file, "{head}")?;
+    for entry in entries {
+        writeln!(file, "{}", line(entry))?;
+    }
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// One answer as a line of the file.
+fn line(entry: &Entry) -> Value {
+    let (sub_options, values) = entry.request.parts();
+    let sub_options =
+        sub_options.iter().map(|(code, value)| (code.to_string(), hex::encode(value).into()));
+    let values = values.iter().map(|(name, value)| (name.to_string(), hex::encode(value).into()));
+    json!({
+        "sub-options": sub_options.collect::<Map<_, Value>>(),
+        "query": values.collect::<Map<_, Value>>(),
+        "body": hex::encode(&entry.body),
+        "fresh-for": entry.freshness.fresh_for.as_millis() as u64,
+        "stale-for": entry.freshness.stale_for.as_millis() as u64,
+    })
+}
+
+/// Reads a file into an empty cache. `None` where there is no file. A file that cannot be read
+/// leaves the cache as it was. Main thread; blocks.
+pub fn read(path: &Path, cache: &mut Cache) -> Result<Option<usize>, ReadError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut lines = BufReader::new(file);
+    let head = next(&mut lines)?.ok_or(ReadError::Foreign)?;
+    let head: Value = serde_json::from_slice(&head).map_err(|_| ReadError::Foreign)?;
+    match head[FORMAT].as_u64() {
+        Some(VERSION) => {}
+        Some(version) if version > VERSION => return Err(ReadError::Newer(version)),
+        _ => return Err(ReadError::Foreign),
+    }
+    // A clock that was set back takes no time from an answer, and adds none.
+    let written = Duration::from_millis(head["written"].as_u64().ok_or(ReadError::Foreign)?);
+    let age = SystemTime::now().duration_since(UNIX_EPOCH + written).unwrap_or_default();
+    let mut entries = Vec::new();
+    for number in 2.. {
+        let Some(line) = next(&mut lines)? else { break };
+        entries.push(entry(&line, age).ok_or(ReadError::Damaged(number))?);
+    }
+    let (now, number) = (Instant::now(), entries.len());
+    for Entry { request, body, freshness } in entries {
+        // An empty body stands for "nothing for this client". A later version of the library may
+        // take other bodies than the version that has written the file.
+        let answer = if body.is_empty() { Ok(Answer::default()) } else { answer::parse(&body) };
+        if let Ok(answer) = answer {
+            cache.store(&request, &Arc::new(answer), &body, freshness, now);
+        }
+    }
+    Ok(Some(number))
+}
+
+/// The next line, without its end. A line without an end was cut off, and is damaged.
+fn next(lines: &mut impl BufRead) -> Result<Option<Vec<u8>>, ReadError> {
+    let mut line = Vec::new();
+    io::Read::take(lines, LONGEST_LINE).read_until(b'\n', &mut line)?;
+    match line.pop() {
+        None => Ok(None),
+        Some(b'\n') => Ok(Some(line)),
+        // No JSON, so that the caller names the line.
+        Some(_) => Ok(Some(Vec::new())),
+    }
+}
+
+/// Reads one line; its answer is older by `age` now. `None` where the line is damaged.
+fn entry(line: &[u8], age: Duration) -> Option<Entry> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let bytes = |value: &Value| hex::decode(value.as_str()?).ok();
+    let sub_options = line["sub-options"].as_object()?.iter();
+    let sub_options = sub_options.map(|(code, value)| Some((code.parse().ok()?, bytes(value)?)));
+    let values = line["query"].as_object()?.iter();
+    let values = values.map(|(name, value)| Some((Arc::from(name.as_str()), bytes(value)?)));
+    let request = Request::new(sub_options.collect::<Option<_>>()?, values.collect::<Option<_>>()?);
+    let fresh_for = Duration::from_millis(line["fresh-for"].as_u64()?);
+    let stale_for = Duration::from_millis(line["stale-for"].as_u64()?);
+    let freshness = Freshness {
+        fresh_for: fresh_for.saturating_sub(age),
+        stale_for: stale_for.saturating_sub(age.saturating_sub(fresh_for)),
+    };
+    Some(Entry { request: Arc::new(request?), body: bytes(&line["body"])?.into(), freshness })
+}
+
+/// Puts a file that cannot be read out of the way, for a look at it. Returns its new name. The error
+/// is the system's.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let aside = beside(path, "unreadable");
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// A path in the same folder, with one more extension.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::cache::{Known, Transaction};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const BODY: &[u8] = br#"{"client-classes": ["rpi4"]}"#;
+
+    /// A path in a folder that ends with the value.
+    fn path() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        (folder, path)
+    }
+
+    fn request(number: u8) -> Arc<Request> {
+        let values = vec![(Arc::from("mac"), vec![number, 0, 255])];
+        Arc::new(Request::new(vec![(1, vec![number]), (9, Vec::new())], values).unwrap())
+    }
+
+    fn entry_of(number: u8, fresh_for: Duration, stale_for: Duration) -> Entry {
+        let freshness = Freshness { fresh_for, stale_for };
+        Entry { request: request(number), body: BODY.into(), freshness }
+    }
+
+    fn transaction() -> Transaction {
+        Transaction { client: Arc::new([1]), xid: 1, continues: false }
+    }
+
+    #[test]
+    fn answers_survive_with_their_lives() {
+        let (_folder, path) = path();
+        let nothing = Entry { body: Arc::default(), ..entry_of(3, HOUR, HOUR) };
+        let stale = entry_of(2, Duration::ZERO, HOUR);
+        write(&path, &[entry_of(1, HOUR, HOUR), stale, nothing]).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let mut cache = Cache::new(10);
+        assert_eq!(read(&path, &mut cache).unwrap(), Some(3));
+        let now = Instant::now();
+        let Some(Known::Answer(answer)) = cache.known(&request(1), &transaction(), now) else {
+            panic!("no fresh answer");
+        };
+        assert_eq!(answer.client_classes, ["rpi4"]);
+        assert!(cache.known(&request(1), &transaction(), now + HOUR).is_none());
+        assert!(cache.known(&request(2), &transaction(), now).is_none());
+        assert!(cache.stale(&request(2), now).is_some());
+        assert!(cache.stale(&request(2), now + HOUR).is_none());
+        assert!(cache.stale(&request(3), now).unwrap().is_nothing());
+        // What was read can be written again.
+        assert_eq!(cache.entries(now).len(), 3);
+    }
+
+    /// Writes a file that says it was written at another time.
+    fn written_at(path: &Path, time: SystemTime, entries: &[Entry]) {
+        write(path, entries).unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        let (_, rest) = text.split_once('\n').unwrap();
+        let written = time.duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let head = json!({FORMAT: VERSION, "written": written});
+        fs::write(path, format!("{head}\n{rest}")).unwrap();
+    }
+
+    #[test]
+    fn lives_go_on_by_the_wall_clock() {
+        let (_folder, path) = path();
+        let earlier = SystemTime::now() - HOUR - HOUR / 2;
+        written_at(&path, earlier, &[entry_of(1, HOUR, HOUR), entry_of(2, HOUR, HOUR / 4)]);
+        let mut cache = Cache::new(10);
+        read(&path, &mut cache).unwrap();
+        let now = Instant::now();
+        assert!(cache.known(&request(1), &transaction(), now).is_none());
+        assert!(cache.stale(&request(1), now + HOUR / 3).is_some());
+        assert!(cache.stale(&request(1), now + HOUR / 2).is_none());
+        assert!(cache.stale(&request(2), now).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_answer_immortal() {
+        let (_folder, path) = path();
+        let later = SystemTime::now() + 1000 * HOUR;
+        written_at(&path, later, &[entry_of(1, HOUR, Duration::ZERO)]);
+        let mut cache = Cache::new(10);
+        read(&path, &mut cache).unwrap();
+        let now = Instant::now();
+        assert!(cache.known(&request(1), &transaction(), now).is_some());
+        assert!(cache.known(&request(1), &transaction(), now + HOUR).is_none());
+    }
+
+    #[test]
+    fn other_files_are_refused_and_leave_the_cache_alone() {
+        let (_folder, path) = path();
+        assert_eq!(read(&path, &mut Cache::new(10)).unwrap(), None);
+        write(&path, &[entry_of(1, HOUR, HOUR), entry_of(2, HOUR, HOUR)]).unwrap();
+        let good = fs::read(&path).unwrap();
+        let cut = |bytes: usize| good[..good.len() - bytes].to_vec();
+        let newer = good.strip_prefix(br#"{"remote-opts-cache":1"#).unwrap();
+        let newer = [br#"{"remote-opts-cache":2"#, newer].concat();
+        for (text, words) in [
+            (Vec::new(), "no file of kept answers"),
+            (b"\x00\x01".to_vec(), "no file of kept answers"),
+            (b"{}\n".to_vec(), "no file of kept answers"),
+            (newer, "version 2"),
+            (cut(1), "line 3 is damaged"),
+            (cut(40), "line 3 is damaged"),
+            ([&good[..], b"{}\n"].concat(), "line 4 is damaged"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let mut cache = Cache::new(10);
+            let error = read(&path, &mut cache).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+            assert!(cache.is_empty());
+        }
+        let aside = set_aside(&path).unwrap();
+        assert!(aside.exists() && !path.exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_the_earlier_one() {
+        let (folder, path) = path();
+        write(&path, &[entry_of(1, HOUR, HOUR)]).unwrap();
+        // A folder with an entry stands in the way of the new file.
+        fs::create_dir_all(beside(&path, "new").join("x")).unwrap();
+        assert!(write(&path, &[]).is_err());
+        assert_eq!(read(&path, &mut Cache::new(10)).unwrap(), Some(1));
+        assert!(write(&folder.path().join("missing/cache"), &[]).is_err());
+    }
+}
