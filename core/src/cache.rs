@@ -19,6 +19,10 @@ const EXCHANGE: Duration = Duration::from_secs(10);
 /// client asks again after 4, 8, 16, 32 and 64 seconds (RFC 2131, section 4.1).
 const AWAITED: Duration = Duration::from_secs(70);
 
+/// The most bytes of answers kept, about. One answer may have 64 KiB, and takes more when it is
+/// read.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+
 /// The unfinished exchanges remembered where `cache-size` is smaller.
 const MIN_EXCHANGES: usize = 1000;
 
@@ -86,12 +90,61 @@ struct Exchange {
     until: Instant,
 }
 
-/// The answers kept for requests, and the answers of unfinished exchanges. Each of the two is
-/// bounded in number, and the entry that was unused for longest goes first.
+impl Kept {
+    /// How many bytes the answer takes with its request, about.
+    fn bytes(&self, request: &Request) -> usize {
+        /// What an entry takes beside its request and its body.
+        const EACH: usize = 300;
+        // The body, and the answer that was read from it.
+        EACH + request.bytes() + 3 * self.body.len()
+    }
+}
+
+/// Answers kept for requests, bounded in number and in bytes. The answer that was unused for longest
+/// goes first.
+struct Answers {
+    kept: LruCache<Arc<Request>, Kept>,
+    bytes: usize,
+}
+
+impl Answers {
+    fn new() -> Self {
+        // `put` keeps the bounds: LruCache would allocate a bound at once.
+        Answers { kept: LruCache::unbounded(), bytes: 0 }
+    }
+
+    fn put(&mut self, request: &Arc<Request>, kept: Kept, size: usize) {
+        self.remove(request);
+        self.bytes += kept.bytes(request);
+        self.kept.put(Arc::clone(request), kept);
+        self.shrink(size);
+    }
+
+    fn remove(&mut self, request: &Arc<Request>) {
+        if let Some(kept) = self.kept.pop(request) {
+            self.bytes -= kept.bytes(request);
+        }
+    }
+
+    /// Forgets answers until at most `size` are left.
+    fn shrink(&mut self, size: usize) {
+        while self.kept.len() > size || self.bytes > MOST_BYTES {
+            let Some((request, kept)) = self.kept.pop_lru() else { return };
+            self.bytes -= kept.bytes(&request);
+        }
+    }
+}
+
+/// The answers kept for requests, and the answers of unfinished exchanges. Each kind is bounded in
+/// number, and the entry that was unused for longest goes first.
 pub struct Cache {
-    /// The most answers kept for requests.
+    /// The most answers kept for requests: of those that say something, and of those that say
+    /// "nothing for this client".
     size: usize,
-    answers: LruCache<Arc<Request>, Kept>,
+    answers: Answers,
+    /// The answers that say nothing. They push no other answers out, however many machines there
+    /// are that the service does not know.
+    nothings: Answers,
     /// By client.
     exchanges: LruCache<Arc<[u8]>, Exchange>,
     /// How often an answer was stored or removed.
@@ -101,26 +154,31 @@ pub struct Cache {
 impl Cache {
     /// An empty cache of at most `size` answers.
     pub fn new(size: usize) -> Self {
-        // `store` and `begin_exchange` keep the bounds: LruCache would allocate a bound at once.
-        Cache { size, answers: LruCache::unbounded(), exchanges: LruCache::unbounded(), changes: 0 }
+        // `insert_exchange` keeps the bound of the exchanges.
+        let (answers, nothings) = (Answers::new(), Answers::new());
+        Cache { size, answers, nothings, exchanges: LruCache::unbounded(), changes: 0 }
     }
 
     /// Has the cache keep at most `size` answers.
     pub fn resize(&mut self, size: usize) {
         self.size = size;
-        self.shrink();
+        self.answers.shrink(size);
+        self.nothings.shrink(size);
     }
 
     /// Makes every answer stale: it serves only where no fresh one can be had. The services that
     /// gave the answers are no longer the ones that are asked.
     pub fn expire(&mut self, now: Instant) {
-        self.answers.iter_mut().for_each(|(_, kept)| kept.fresh_until = now);
+        for answers in [&mut self.answers, &mut self.nothings] {
+            answers.kept.iter_mut().for_each(|(_, kept)| kept.fresh_until = now);
+        }
         self.exchanges.clear();
     }
 
     /// The answers kept, the one unused for longest first.
     pub fn entries(&self, now: Instant) -> Vec<Entry> {
-        let entries = self.answers.iter().rev().filter(|(_, kept)| now < kept.stale_until);
+        let entries = self.nothings.kept.iter().rev().chain(self.answers.kept.iter().rev());
+        let entries = entries.filter(|(_, kept)| now < kept.stale_until);
         let entry = |(request, kept): (&Arc<Request>, &Kept)| Entry {
             request: Arc::clone(request),
             body: Arc::clone(&kept.body),
@@ -139,18 +197,18 @@ impl Cache {
 
     /// How many answers are kept.
     pub fn len(&self) -> usize {
-        self.answers.len()
+        self.answers.kept.len() + self.nothings.kept.len()
     }
 
     /// Whether no answer is kept.
     pub fn is_empty(&self) -> bool {
-        self.answers.is_empty()
+        self.len() == 0
     }
 
-    fn shrink(&mut self) {
-        while self.answers.len() > self.size {
-            self.answers.pop_lru();
-        }
+    /// The answer kept for a request, fresh or stale.
+    fn kept(&mut self, request: &Arc<Request>) -> Option<&Kept> {
+        let Cache { answers, nothings, .. } = self;
+        answers.kept.get(request).or_else(|| nothings.kept.get(request))
     }
 
     /// What the packet gets without a request: what its exchange has got before, else a fresh
@@ -176,7 +234,7 @@ impl Cache {
                 }
             }
         }
-        let kept = self.answers.get(request)?;
+        let kept = self.kept(request)?;
         if now >= kept.fresh_until {
             return None;
         }
@@ -187,7 +245,7 @@ impl Cache {
 
     /// An answer that may serve while no fresh answer can be had, though it is stale.
     pub fn stale(&mut self, request: &Arc<Request>, now: Instant) -> Option<Arc<Answer>> {
-        let kept = self.answers.get(request)?;
+        let kept = self.kept(request)?;
         (now < kept.stale_until).then(|| Arc::clone(&kept.answer))
     }
 
@@ -205,13 +263,19 @@ impl Cache {
         let fresh_until = now + freshness.fresh_for;
         let stale_until = fresh_until + freshness.stale_for;
         if stale_until == now {
-            self.answers.pop(request);
+            self.answers.remove(request);
+            self.nothings.remove(request);
             return;
         }
         let (answer, body) = (Arc::clone(answer), Arc::clone(body));
         let kept = Kept { answer, body, fresh_until, stale_until };
-        self.answers.put(Arc::clone(request), kept);
-        self.shrink();
+        let (own, other) = if kept.answer.is_nothing() {
+            (&mut self.nothings, &mut self.answers)
+        } else {
+            (&mut self.answers, &mut self.nothings)
+        };
+        other.remove(request);
+        own.put(request, kept, self.size);
     }
 
     /// Makes `answer` what the packet's exchange carries, until [`Cache::end_exchange`], or for 10
@@ -364,7 +428,7 @@ mod tests {
             let client = Arc::new(number.to_be_bytes());
             let transaction = Transaction { client, ..discover(0, 0) };
             cache.begin_exchange(key, &transaction, Some(&nothing()), start);
-            assert!(cache.answers.len() <= 3 && cache.exchanges.len() <= MIN_EXCHANGES);
+            assert!(cache.len() <= 3 && cache.exchanges.len() <= MIN_EXCHANGES);
         }
         // The answer that was unused for longest goes first.
         assert!(cache.known(&keys[4997], &discover(1, 1), start).is_some());
@@ -408,5 +472,37 @@ mod tests {
         assert_eq!(cache.known(&key, &discover(1, 9), later), None);
         assert_eq!(cache.known(&key, &request(1, 8), later), found);
         assert_eq!(cache.known(&key, &request(1, 8), start + AWAITED), None);
+    }
+
+    #[test]
+    fn answers_without_edits_push_no_other_answers_out() {
+        let (mut cache, start) = (Cache::new(3), Instant::now());
+        cache.store(&about(0), &something(), &Arc::default(), lasting(60, 0), start);
+        for number in 1..100 {
+            cache.store(&about(number), &nothing(), &Arc::default(), lasting(60, 0), start);
+        }
+        assert!(cache.known(&about(0), &discover(1, 1), start).is_some());
+        assert_eq!(cache.len(), 4);
+        // A record that is filled or emptied leaves one answer.
+        cache.store(&about(99), &something(), &Arc::default(), lasting(60, 0), start);
+        cache.store(&about(0), &nothing(), &Arc::default(), lasting(60, 0), start);
+        assert_eq!(cache.stale(&about(0), start), Some(nothing()));
+        assert_eq!(cache.stale(&about(99), start), Some(something()));
+        assert_eq!(cache.len(), 4);
+    }
+
+    #[test]
+    fn the_bytes_of_the_answers_are_bounded() {
+        let (mut cache, start) = (Cache::new(usize::MAX), Instant::now());
+        let body: Arc<[u8]> = vec![0; 64 * 1024].into();
+        for number in 0..1000 {
+            cache.store(&about(number), &something(), &body, lasting(60, 0), start);
+            assert!(cache.answers.bytes <= MOST_BYTES);
+        }
+        assert!(cache.len() > 300 && cache.len() < 350, "{}", cache.len());
+        (0..1000).for_each(|number| {
+            cache.store(&about(number), &something(), &body, NO_STORE, start);
+        });
+        assert_eq!((cache.len(), cache.answers.bytes), (0, 0));
     }
 }
