@@ -79,10 +79,11 @@ fn write_new(path: &Path, entries: &[Entry]) -> io::Result<()> {
 
 /// One answer as a line of the file.
 fn line(entry: &Entry) -> Value {
-    let (sub_options, values) = entry.request.parts();
+    let sub_options = entry.request.sub_options().iter();
     let sub_options =
-        sub_options.iter().map(|(code, value)| (code.to_string(), hex::encode(value).into()));
-    let values = values.iter().map(|(name, value)| (name.to_string(), hex::encode(value).into()));
+        sub_options.map(|(code, value)| (code.to_string(), hex::encode(value).into()));
+    let values = entry.request.values().iter();
+    let values = values.map(|(name, value)| (name.to_string(), hex::encode(value).into()));
     json!({
         "sub-options": sub_options.collect::<Map<_, Value>>(),
         "query": values.collect::<Map<_, Value>>(),

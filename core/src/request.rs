@@ -167,10 +167,14 @@ impl Request {
         named.then_some(Request { sub_options, values })
     }
 
-    /// The sub-options (code and payload) and the values (name and value) that the request is made
-    /// of, for [`Request::new`].
-    pub fn parts(&self) -> (&[(u8, Vec<u8>)], &[(Arc<str>, Vec<u8>)]) {
-        (&self.sub_options, &self.values)
+    /// The sub-options that the request is made of: code and payload.
+    pub fn sub_options(&self) -> &[(u8, Vec<u8>)] {
+        &self.sub_options
+    }
+
+    /// The values that the request is made of: name and value.
+    pub fn values(&self) -> &[(Arc<str>, Vec<u8>)] {
+        &self.values
     }
 
     /// How many bytes the request keeps, about.

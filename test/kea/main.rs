@@ -21,6 +21,7 @@ mod parking;
 mod request;
 mod services;
 mod statistics;
+mod storm;
 mod tls;
 mod types;
 

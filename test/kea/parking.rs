@@ -3,6 +3,7 @@
 //! can park packets, this holds for any number of lookups. On a Kea that cannot, each lookup takes
 //! a thread.
 
+use std::thread;
 use std::time::Duration;
 
 use dhcproto::v4::MessageType;
@@ -309,5 +310,49 @@ fn a_client_s_next_transaction_takes_the_place_of_its_parked_packet() {
         let unclaimed = kea.statistic("pkt4-offer-sent");
         assert_eq!(unclaimed, Some(11), "one OFFER for each client");
         kea.stop().assert_clean();
+    });
+}
+
+/// One request, one place, and nobody beside the client notices.
+#[test]
+fn a_client_that_floods_costs_other_clients_nothing() {
+    const FLOOD: usize = 10_000;
+    in_both_modes(|threads| {
+        if !kea::parks() {
+            println!("this Kea cannot park");
+            return;
+        }
+        let service = Service::scripted(|request| echo(request).after(Duration::from_secs(2)));
+        // The places that Kea has by default.
+        let parameters = json!({"url": service.url("/"), "timeout": 30_000});
+        let kea = Setup::new(threads).hook(parameters).start();
+        let flooding = kea.client().with(82, port(999));
+        let others = (0..50).map(|number| kea.client().with(82, port(number)));
+        let others: Vec<_> = others.collect();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..FLOOD {
+                    flooding.send_discover();
+                    // Kea's socket has no room for all at once.
+                    thread::yield_now();
+                }
+            });
+            for client in &others {
+                client.send_discover();
+            }
+            for (number, client) in (0..).zip(&others) {
+                wait_until("an OFFER beside the flood", || {
+                    // The flood may push a packet out of Kea's socket or queue.
+                    wait_until_within(Duration::from_secs(4), || client.has_reply()) || {
+                        client.send_discover_again();
+                        false
+                    }
+                });
+                assert_eq!(client.reply("DISCOVER").chain(), Some(about(number)));
+            }
+        });
+        assert_eq!(service.asked(), others.len() + 1, "one request for each client");
+        assert_eq!(kea.statistic("remote-opts-turned-away"), Some(0), "a place for each client");
+        assert!(kea.stop().status.success());
     });
 }
