@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -79,7 +80,13 @@ pub struct Instance {
     query: BTreeMap<String, String>,
     /// The parameter `cache-file`.
     cache_file: Option<PathBuf>,
+    /// Whether the configuration came into force.
+    is_configured: AtomicBool,
 }
+
+/// Locked while the file of kept answers is written. The number says how often an instance has
+/// ended: no older answers are written after that.
+static FILE: Mutex<u64> = Mutex::new(0);
 
 /// What it takes to edit a reply, beside the answer. Any packet thread.
 pub struct Editing {
@@ -143,7 +150,13 @@ pub fn unload() {
     let waiting = instance.places.taken();
     let cache = instance.engine.close();
     if let Some(path) = &instance.cache_file {
-        write_answers(path, &cache.entries(Instant::now()));
+        let mut writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+        // A mere check of a configuration (`kea-dhcp4 -T`) leaves the file alone.
+        if instance.is_configured.load(Ordering::Relaxed) {
+            write_answers(path, &cache.entries(Instant::now()));
+        }
+        // Older answers that still wait to be written are void.
+        *writer += 1;
     }
     let (services, query) = (instance.services.clone(), instance.query.clone());
     drop(instance);
@@ -160,6 +173,7 @@ pub fn unload() {
 pub fn configured(parked_packet_limit: i64) {
     log::catch_library_log();
     if let Some(instance) = current() {
+        instance.is_configured.store(true, Ordering::Relaxed);
         instance.places.set_limit(parked_packet_limit);
     }
 }
@@ -232,6 +246,7 @@ impl Instance {
             services: settings.services,
             query: settings.query,
             cache_file: settings.cache_file,
+            is_configured: AtomicBool::new(false),
         })
     }
 }
@@ -285,24 +300,32 @@ async fn read_files_again(client: Arc<http::Client>) {
     }
 }
 
-/// Writes the answers into their file. Blocks.
-fn write_answers(path: &Path, entries: &[Entry]) {
-    if let Err(error) = cache_file::write(path, entries) {
-        REMOPTS_CACHE_FILE_NOT_WRITTEN.error([&path.display(), &error]);
+/// Writes the answers into their file, with [`FILE`] locked. Returns whether the file is written.
+/// Blocks.
+fn write_answers(path: &Path, entries: &[Entry]) -> bool {
+    let written = cache_file::write(path, entries);
+    if let Err(error) = &written {
+        REMOPTS_CACHE_FILE_NOT_WRITTEN.error([&path.display(), error]);
     }
+    written.is_ok()
 }
 
 /// Writes the file of kept answers once a minute, where they have changed. On the runtime's thread;
 /// the writing itself is done on a thread that may block.
 async fn keep_file(engine: LookupEngine<Arc<http::Client>>, path: PathBuf) {
     let mut written = 0;
+    let own = *FILE.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         sleep(FILE_INTERVAL).await;
         if let Some((entries, changes)) = engine.kept_since(written) {
-            written = changes;
             let path = path.clone();
-            // The error says that the writing had a bug, which has been reported.
-            let _ = spawn_blocking(move || guard((), || write_answers(&path, &entries))).await;
+            let write = move || {
+                let writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+                *writer == own && write_answers(&path, &entries)
+            };
+            if let Ok(true) = spawn_blocking(move || guard(false, write)).await {
+                written = changes;
+            }
         }
     }
 }

@@ -244,7 +244,11 @@ impl PacketLookup {
         let question = &self.0.question;
         let outcome = match instance.engine.answer_now(question) {
             Some(outcome) => outcome,
-            None if !self.0.may_wait => instance.engine.leave(question),
+            None if !self.0.may_wait => {
+                let terms = self.0.terms;
+                let is_answered_now = terms.from_what_is_known || terms.has_address;
+                instance.engine.leave(question, is_answered_now)
+            }
             None if !ffi::can_park() => wait(instance, question),
             None => {
                 if instance.places.let_go_of(&question.transaction.client) {
@@ -258,7 +262,7 @@ impl PacketLookup {
                     }
                     None => {
                         self.0.warn(&instance.parking_full, &REMOPTS_PARKING_FULL);
-                        instance.engine.leave(question)
+                        instance.engine.leave(question, true)
                     }
                 }
             }
@@ -337,7 +341,7 @@ fn wait(instance: &Instance, question: &Question) -> Outcome {
     instance.engine.wait(question.clone(), Box::new(deliver));
     let outcome = receiver.recv_timeout(instance.timeout + WAITING_SLACK);
     // A lookup that stood in line for long is not over yet.
-    outcome.unwrap_or_else(|_| instance.engine.leave(question))
+    outcome.unwrap_or_else(|_| instance.engine.leave(question, true))
 }
 
 /// A parked packet, as its lookup knows it.
@@ -352,6 +356,8 @@ impl Parked {
     fn deliver(self, outcome: Outcome, main_thread: &MainThread) {
         match outcome {
             Outcome::LetGo => self.let_go(),
+            // The client's next packet has taken the place: there is nothing to do.
+            _ if self.slot.is_empty() => {}
             outcome => main_thread.give(Box::new(Settled { parked: self, outcome })),
         }
     }
@@ -365,6 +371,13 @@ impl Parked {
         if let Some(packet) = self.take() {
             packet.let_go();
         }
+    }
+}
+
+/// However the lookup ends, by a bug too, no packet stays in Kea's parking lot.
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 

@@ -45,6 +45,11 @@ struct Client {
 pub struct Slot(Arc<Mutex<Option<ParkedPacket>>>);
 
 impl Slot {
+    /// Whether somebody has ended the packet's waiting.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     fn take(&self) -> Option<ParkedPacket> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -120,6 +120,15 @@ impl Answers {
         self.shrink(size);
     }
 
+    /// Makes every answer stale, and forgets answers that must not serve stale.
+    fn expire(&mut self, now: Instant) {
+        let is_strict = |(_, kept): &(&Arc<Request>, &Kept)| kept.stale_until <= kept.fresh_until;
+        let strict = self.kept.iter().filter(is_strict);
+        let strict: Vec<_> = strict.map(|(request, _)| Arc::clone(request)).collect();
+        strict.iter().for_each(|request| self.remove(request));
+        self.kept.iter_mut().for_each(|(_, kept)| kept.fresh_until = now);
+    }
+
     fn remove(&mut self, request: &Arc<Request>) {
         if let Some(kept) = self.kept.pop(request) {
             self.bytes -= kept.bytes(request);
@@ -170,7 +179,7 @@ impl Cache {
     /// gave the answers are no longer the ones that are asked.
     pub fn expire(&mut self, now: Instant) {
         for answers in [&mut self.answers, &mut self.nothings] {
-            answers.kept.iter_mut().for_each(|(_, kept)| kept.fresh_until = now);
+            answers.expire(now);
         }
         self.exchanges.clear();
     }
@@ -308,6 +317,11 @@ impl Cache {
         answer: &Arc<Answer>,
         now: Instant,
     ) {
+        // The client has had a reply since, and its ACK carries what its OFFER carried.
+        let has_offer = |exchange: &Exchange| exchange.xid.is_some() && now < exchange.until;
+        if self.exchanges.peek(client).is_some_and(has_offer) {
+            return;
+        }
         let (request, answer) = (Arc::clone(request), Some(Arc::clone(answer)));
         self.insert_exchange(
             client,

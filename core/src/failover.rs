@@ -194,7 +194,6 @@ impl<F: Fetch> Failover<F> {
         self.back_offs.answered(request);
         let mut record = self.services[index].record();
         record.failed.clear();
-        record.paused_until = None;
         if record.succeeded.as_ref() != Some(request) {
             record.succeeded = Some(Arc::clone(request));
         }

@@ -227,8 +227,10 @@ impl<F: Fetch> LookupEngine<F> {
     }
 
     /// Has the lookup go on without the packet, for the client's next packet. The outcome is a
-    /// stale answer, where one may serve.
-    pub fn leave(&self, question: &Question) -> Outcome {
+    /// stale answer, where one may serve and no fresh one can be had soon: the lookup stands in
+    /// line, or `is_overloaded` says that Kea has no room for the packet, or the client's reply
+    /// cannot wait.
+    pub fn leave(&self, question: &Question, is_overloaded: bool) -> Outcome {
         let shared = &self.0;
         let mut state = shared.state();
         if let Some(outcome) = shared.answer_now(&mut state, question) {
@@ -237,7 +239,12 @@ impl<F: Fetch> LookupEngine<F> {
             return outcome;
         }
         let begun = shared.join(&mut state, question, None);
-        let outcome = state.stale(&question.request, &question.transaction);
+        let waits = state.lookups.get(&question.request).is_some_and(|lookup| lookup.in_flight);
+        let outcome = if waits && !is_overloaded {
+            None
+        } else {
+            state.stale(&question.request, &question.transaction)
+        };
         drop(state);
         shared.report_begun(begun, question);
         outcome.unwrap_or(Outcome::Shed)

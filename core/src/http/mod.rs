@@ -161,6 +161,11 @@ impl Fetch for Arc<Client> {
         let client = Arc::clone(self);
         match spawn_blocking(move || client.refresh()).await {
             Ok(Some(Ok(()))) => Box::pin(self.connected().get(service, url)).await,
+            Ok(Some(Err(_))) => {
+                // The next regular look finds the files changed, and says what is wrong with them.
+                self.stamps.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                found
+            }
             // Somebody else may have read the files since.
             _ if !Arc::ptr_eq(&connected, &self.connected()) => {
                 Box::pin(self.connected().get(service, url)).await

@@ -193,7 +193,7 @@ async fn a_packet_that_finds_no_place_leaves_its_lookup_behind() {
     let engine = engine(after(100, Says::Nothing(0)));
     for client in 1..=5 {
         for _ in 0..3 {
-            assert_eq!(engine.lookups.leave(&Engine::question(client, 1)), Outcome::Shed);
+            assert_eq!(engine.lookups.leave(&Engine::question(client, 1), true), Outcome::Shed);
         }
     }
     sleep(Duration::from_secs(1)).await;
@@ -211,10 +211,21 @@ async fn in_a_storm_a_stale_answer_serves_at_once() {
     sleep(Duration::from_secs(30)).await;
     let _in_flight = [2, 3].map(|client| engine.ask(Engine::question(client, 1)));
     assert_eq!(engine.now(1, 2), Some(answered(Source::Stale)));
-    assert_eq!(engine.lookups.leave(&Engine::question(1, 3)), answered(Source::Stale));
+    assert_eq!(engine.lookups.leave(&Engine::question(1, 3), true), answered(Source::Stale));
     // The fresh answer is fetched for the next packet.
     sleep(Duration::from_secs(2)).await;
     assert_eq!(engine.now(1, 4), Some(answered(Source::Cached)));
+}
+
+/// A service that is well and quick has the fresh answer for the client's next packet.
+#[tokio::test(start_paused = true)]
+async fn a_packet_that_leaves_a_lookup_in_flight_gets_no_stale_answer() {
+    let engine = engine(Says::Nothing(20));
+    engine.outcome(1, 1).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(engine.lookups.leave(&Engine::question(1, 2), false), Outcome::Shed);
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(engine.now(1, 2), Some(answered(Source::Cached)));
 }
 
 #[tokio::test(start_paused = true)]
