@@ -184,9 +184,8 @@ mod bridge {
         fn can_park() -> bool;
         /// Parks the packet of a callout at subnet4_select.
         fn park(callout: &Callout, query: &Packet) -> Result<UniquePtr<Parked>>;
-        /// A packet in the parking lot of subnet4_select. It leaves the lot once, by
-        /// [`Parked::resume`] or by [`Parked::let_go`]. All its functions, and its end, are for
-        /// Kea's main thread alone.
+        /// A packet in the parking lot of subnet4_select. It leaves the lot once: by
+        /// [`Parked::resume`], on Kea's main thread alone, or by [`Parked::let_go`], on any thread.
         type Parked;
         /// As [`Packet::add_class`], for the parked query.
         fn add_class(self: &Parked, name: &str) -> Result<bool>;
@@ -225,9 +224,9 @@ mod bridge {
     }
 }
 
-// SAFETY: a Parked holds boost::shared_ptrs, whose counts are atomic. The parking lot and the
-// packet behind them are touched by the Parked's functions and its end alone, which
-// src/packet_lookup.rs leaves to Kea's main thread.
+// SAFETY: a Parked holds boost::shared_ptrs, whose counts are atomic. Kea's parking lot has a lock of
+// its own, as Kea's packet threads share it. The packet behind the Parked is touched by one thread
+// at a time: src/parking.rs keeps each Parked in a slot, from which one thread takes it out.
 #[allow(unsafe_code)]
 unsafe impl Send for Parked {}
 

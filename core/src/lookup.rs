@@ -226,11 +226,11 @@ impl<F: Fetch> LookupEngine<F> {
         shared.report_begun(begun, &question);
     }
 
-    /// Has the lookup go on without the packet, for the client's next packet. The outcome is a
-    /// stale answer, where one may serve and no fresh one can be had soon: the lookup stands in
-    /// line, or `is_overloaded` says that Kea has no room for the packet, or the client's reply
-    /// cannot wait.
-    pub fn leave(&self, question: &Question, is_overloaded: bool) -> Outcome {
+    /// Has the lookup go on without the packet, for the client's next packet. While the lookup is
+    /// in flight the next packet will find a fresh answer, so a stale answer is the outcome only
+    /// where `takes_stale` says so. While the lookup stands in line, a stale answer serves in any
+    /// case, where there is one.
+    pub fn leave(&self, question: &Question, takes_stale: bool) -> Outcome {
         let shared = &self.0;
         let mut state = shared.state();
         if let Some(outcome) = shared.answer_now(&mut state, question) {
@@ -239,8 +239,8 @@ impl<F: Fetch> LookupEngine<F> {
             return outcome;
         }
         let begun = shared.join(&mut state, question, None);
-        let waits = state.lookups.get(&question.request).is_some_and(|lookup| lookup.in_flight);
-        let outcome = if waits && !is_overloaded {
+        let in_flight = state.lookups.get(&question.request).is_some_and(|lookup| lookup.in_flight);
+        let outcome = if in_flight && !takes_stale {
             None
         } else {
             state.stale(&question.request, &question.transaction)

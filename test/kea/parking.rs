@@ -253,6 +253,17 @@ fn a_client_that_finds_no_place_in_the_parking_lot_finds_its_answer_later() {
     });
 }
 
+/// A server with a parked DISCOVER of the client behind port 7, whose answer the service holds back.
+fn parked(threads: Threads) -> (Service, Kea, Client) {
+    let service = Service::echo();
+    service.hold();
+    let kea = start(threads, &service);
+    let client = kea.client().with(82, port(7)).with(77, "test");
+    client.send_discover();
+    service.wait_until_open(1);
+    (service, kea, client)
+}
+
 /// A client has one place, and its packet that waits is the only one.
 #[test]
 fn a_retransmission_of_a_parked_packet_is_ended() {
@@ -261,12 +272,7 @@ fn a_retransmission_of_a_parked_packet_is_ended() {
             println!("this Kea cannot park");
             return;
         }
-        let service = Service::echo();
-        service.hold();
-        let kea = start(threads, &service);
-        let client = kea.client().with(82, port(7)).with(77, "test");
-        client.send_discover();
-        service.wait_until_open(1);
+        let (service, kea, client) = parked(threads);
         for _ in 0..10 {
             client.send_discover_again();
         }
@@ -288,12 +294,7 @@ fn a_client_s_next_transaction_takes_the_place_of_its_parked_packet() {
             println!("this Kea cannot park");
             return;
         }
-        let service = Service::echo();
-        service.hold();
-        let kea = start(threads, &service);
-        let client = kea.client().with(82, port(7)).with(77, "test");
-        client.send_discover();
-        service.wait_until_open(1);
+        let (service, kea, client) = parked(threads);
         for number in 1..=100 {
             client.send_discover();
             wait_until("the next transaction", || {
