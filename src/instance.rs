@@ -4,7 +4,6 @@
 //! Kea loads and unloads on its main thread while no callout runs. In between, callouts of all
 //! packet threads share the instance.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
-use remote_opts_core::cache::{Cache, Entry};
-use remote_opts_core::cache_file;
+use remote_opts_core::cache::{Cache, Entry, Origin};
+use remote_opts_core::cache_file::{self, ReadError};
 use remote_opts_core::config::{self, OnError, OnMiss, Settings};
 use remote_opts_core::failover::Failover;
 use remote_opts_core::guard::{guard, report_panics};
@@ -74,12 +73,12 @@ pub struct Instance {
     pub parking_full: Throttle,
     /// What it takes to edit a reply.
     pub editing: Arc<Editing>,
-    /// The services whose answers the engine keeps.
-    services: Vec<ServiceUrl>,
-    /// The parameter `query`.
-    query: BTreeMap<String, String>,
+    /// What the answers that the engine keeps are answers to.
+    origin: Origin,
     /// The parameter `cache-file`.
     cache_file: Option<PathBuf>,
+    /// Why the file of kept answers could not be read, until the configuration comes into force.
+    unreadable: Mutex<Option<ReadError>>,
     /// Whether the configuration came into force.
     is_configured: AtomicBool,
 }
@@ -100,16 +99,9 @@ pub struct Editing {
     pub naks_held_back: Throttle,
 }
 
-/// The answers of the last configuration, with the services and the values of the request that they
-/// belong to. They outlive a reload: Kea unloads the library and loads it again.
-static KEPT: Mutex<Option<KeptAnswers>> = Mutex::new(None);
-
-/// Answers that wait for the next load.
-struct KeptAnswers {
-    cache: Cache,
-    services: Vec<ServiceUrl>,
-    query: BTreeMap<String, String>,
-}
+/// The answers of the last configuration, and what they are answers to. They outlive a reload: Kea
+/// unloads the library and loads it again.
+static KEPT: Mutex<Option<(Cache, Origin)>> = Mutex::new(None);
 
 /// What `load` set up. The lock is held only to copy or replace the `Arc`.
 static INSTANCE: RwLock<Option<Arc<Instance>>> = RwLock::new(None);
@@ -153,15 +145,14 @@ pub fn unload() {
         let mut writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
         // A mere check of a configuration (`kea-dhcp4 -T`) leaves the file alone.
         if instance.is_configured.load(Ordering::Relaxed) {
-            write_answers(path, &cache.entries(Instant::now()));
+            write_answers(path, &instance.origin, &cache.entries(Instant::now()));
         }
         // Older answers that still wait to be written are void.
         *writer += 1;
     }
-    let (services, query) = (instance.services.clone(), instance.query.clone());
+    let origin = instance.origin.clone();
     drop(instance);
-    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) =
-        Some(KeptAnswers { cache, services, query });
+    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some((cache, origin));
     if waiting > 0 {
         REMOPTS_LET_GO.info([&waiting]);
     }
@@ -175,6 +166,10 @@ pub fn configured(parked_packet_limit: i64) {
     if let Some(instance) = current() {
         instance.is_configured.store(true, Ordering::Relaxed);
         instance.places.set_limit(parked_packet_limit);
+        let unreadable = instance.unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(path), Some(error)) = (&instance.cache_file, unreadable) {
+            set_aside(path, &error);
+        }
     }
 }
 
@@ -193,7 +188,7 @@ impl Instance {
             return Err("it is in \"hooks-libraries\" twice".into());
         }
         let settings = config::parse(parameters)?;
-        let client = Arc::new(http::Client::new(&settings, connections())?);
+        let client = Arc::new(http::Client::new(&settings, sockets())?);
         let room = client.room();
         let queries = QueryReader::new(settings.filter.clone(), &settings.query)?;
         let listener = Arc::new(LogListener::new(&settings.services));
@@ -204,16 +199,18 @@ impl Instance {
             settings.timeout,
             listener.clone(),
         );
+        let origin = Origin::new(&settings.services, &settings.query);
+        let (cache, unreadable) = kept_answers(&settings, &origin);
         let engine = LookupEngine::new(
             failover,
-            kept_answers(&settings),
+            cache,
             settings.max_in_flight.min(room),
             runtime.handle().clone(),
             listener,
         );
         runtime.handle().spawn(read_files_again(client));
         if let Some(path) = settings.cache_file.clone() {
-            runtime.handle().spawn(keep_file(engine.clone(), path));
+            runtime.handle().spawn(keep_file(engine.clone(), origin.clone(), path));
         }
         let main_thread = Arc::new(MainThread::watch(runtime.handle().clone())?);
         statistics::announce();
@@ -243,40 +240,38 @@ impl Instance {
                 not_edited: Throttle::default(),
                 naks_held_back: Throttle::default(),
             }),
-            services: settings.services,
-            query: settings.query,
+            origin,
             cache_file: settings.cache_file,
+            unreadable: Mutex::new(unreadable),
             is_configured: AtomicBool::new(false),
         })
     }
 }
 
-/// The answers that an earlier configuration has left, else no answers. Where services or the values
-/// of the request are other ones now, the answers serve only while no fresh ones can be had.
-fn kept_answers(settings: &Settings) -> Cache {
+/// The answers that an earlier configuration has left, else the answers of the file, else no
+/// answers. Answers of another origin serve only while no fresh ones can be had. A file that cannot
+/// be read never stops Kea: the second value says why.
+fn kept_answers(settings: &Settings, origin: &Origin) -> (Cache, Option<ReadError>) {
     let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(KeptAnswers { mut cache, services, query }) = kept else {
-        let mut cache = Cache::new(settings.cache_size);
-        if let Some(path) = &settings.cache_file {
-            read_answers(path, &mut cache);
+    if let Some((mut cache, kept_origin)) = kept {
+        if kept_origin != *origin {
+            cache.expire(Instant::now());
         }
-        return cache;
-    };
-    if (&services, &query) != (&settings.services, &settings.query) {
-        cache.expire(Instant::now());
+        cache.resize(settings.cache_size);
+        return (cache, None);
     }
-    cache.resize(settings.cache_size);
-    cache
+    let mut cache = Cache::new(settings.cache_size);
+    let Some(path) = &settings.cache_file else { return (cache, None) };
+    let read = cache_file::read(path, origin, &mut cache);
+    if let Ok(Some(number)) = read {
+        REMOPTS_CACHE_FILE_READ.info([&number, &path.display()]);
+    }
+    (cache, read.err())
 }
 
-/// Reads the file of kept answers. A file that cannot be read is put out of the way, and never stops
-/// Kea.
-fn read_answers(path: &Path, cache: &mut Cache) {
-    let error = match cache_file::read(path, cache) {
-        Ok(None) => return,
-        Ok(Some(number)) => return REMOPTS_CACHE_FILE_READ.info([&number, &path.display()]),
-        Err(error) => error,
-    };
+/// Puts a file that cannot be read out of the way of the next one. Not before the configuration is
+/// in force: a mere check of it (`kea-dhcp4 -T`) leaves every file alone.
+fn set_aside(path: &Path, error: &ReadError) {
     match cache_file::set_aside(path) {
         Ok(aside) => REMOPTS_CACHE_FILE_UNREADABLE
             .warn([&path.display(), &format_args!("{error}. It is {} now", aside.display())]),
@@ -302,8 +297,8 @@ async fn read_files_again(client: Arc<http::Client>) {
 
 /// Writes the answers into their file, with [`FILE`] locked. Returns whether the file is written.
 /// Blocks.
-fn write_answers(path: &Path, entries: &[Entry]) -> bool {
-    let written = cache_file::write(path, entries);
+fn write_answers(path: &Path, origin: &Origin, entries: &[Entry]) -> bool {
+    let written = cache_file::write(path, origin, entries);
     if let Err(error) = &written {
         REMOPTS_CACHE_FILE_NOT_WRITTEN.error([&path.display(), error]);
     }
@@ -312,16 +307,16 @@ fn write_answers(path: &Path, entries: &[Entry]) -> bool {
 
 /// Writes the file of kept answers once a minute, where they have changed. On the runtime's thread;
 /// the writing itself is done on a thread that may block.
-async fn keep_file(engine: LookupEngine<Arc<http::Client>>, path: PathBuf) {
+async fn keep_file(engine: LookupEngine<Arc<http::Client>>, origin: Origin, path: PathBuf) {
     let mut written = 0;
     let own = *FILE.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         sleep(FILE_INTERVAL).await;
         if let Some((entries, changes)) = engine.kept_since(written) {
-            let path = path.clone();
+            let (path, origin) = (path.clone(), origin.clone());
             let write = move || {
                 let writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-                *writer == own && write_answers(&path, &entries)
+                *writer == own && write_answers(&path, &origin, &entries)
             };
             if let Ok(true) = spawn_blocking(move || guard(false, write)).await {
                 written = changes;
@@ -330,9 +325,9 @@ async fn keep_file(engine: LookupEngine<Arc<http::Client>>, path: PathBuf) {
     }
 }
 
-/// The most connections to services at once: all descriptors that the process may have, less the
-/// descriptors that Kea needs.
-fn connections() -> usize {
+/// The most connections to services at once, idle ones included: all descriptors that the process
+/// may have, less the descriptors that Kea needs.
+fn sockets() -> usize {
     let allowed = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     let allowed = usize::try_from(allowed).unwrap_or(usize::MAX).max(2);
     // Above the lowest socket of the library, the two do not compete for descriptors.

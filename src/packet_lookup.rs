@@ -194,18 +194,20 @@ impl PacketLookup {
     /// The error is an exception of Kea's.
     fn new(
         instance: &Arc<Instance>,
-        question: Question,
+        mut question: Question,
         query: &Packet,
     ) -> Result<Self, cxx::Exception> {
         // Kea builds the DHCPv6 packet around a reply that it has at once.
         let may_wait = instance.on_miss == OnMiss::Wait && !query.is_dhcp4o6()?;
+        let terms = Terms {
+            on_error: instance.on_error,
+            from_what_is_known: !may_wait && question.transaction.continues,
+            has_address: query.has_client_address()?,
+        };
+        question.asks_again = Verdict::on(&Outcome::Shed, terms) == Verdict::Drop;
         Ok(PacketLookup(Arc::new(Lookup {
-            terms: Terms {
-                on_error: instance.on_error,
-                from_what_is_known: !may_wait && question.transaction.continues,
-                has_address: query.has_client_address()?,
-            },
             question,
+            terms,
             may_wait,
             instance: Arc::downgrade(instance),
             editing: Arc::clone(&instance.editing),

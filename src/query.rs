@@ -118,7 +118,8 @@ impl QueryReader {
             PacketLabel { client: Arc::clone(&client), hardware_length, has_identifier, xid };
         let continues = query.message_type()? == message_type::REQUEST;
         let transaction = Transaction { client, xid, continues };
-        Ok(Some(Question { request: Arc::new(request), transaction, label: Arc::new(label) }))
+        let (request, label) = (Arc::new(request), Arc::new(label));
+        Ok(Some(Question { request, transaction, label, asks_again: true }))
     }
 
     fn log_not_evaluated(&self, parameter: &str, query: &Packet, exception: &cxx::Exception) {

@@ -4,13 +4,14 @@
 //! The engine owns the cache and tells it the time. Every operation is short: the engine holds its
 //! lock for one operation at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
 use crate::answer::Answer;
-use crate::request::Request;
+use crate::request::{Request, ServiceUrl};
 
 /// The longest time that an exchange keeps its answer.
 const EXCHANGE: Duration = Duration::from_secs(10);
@@ -23,8 +24,12 @@ const AWAITED: Duration = Duration::from_secs(70);
 /// read.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
-/// The unfinished exchanges remembered where `cache-size` is smaller.
-const MIN_EXCHANGES: usize = 1000;
+/// The most unfinished exchanges remembered: as many as there may be lookups in line, whose clients
+/// ask again.
+const MOST_EXCHANGES: usize = 250_000;
+
+/// The most bytes of unfinished exchanges, about.
+const MOST_EXCHANGE_BYTES: usize = 256 * 1024 * 1024;
 
 /// How long one answer may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +51,31 @@ pub struct Transaction {
     pub continues: bool,
 }
 
+/// What kept answers are answers to: the services that were asked, and the parameter `query`. Where
+/// either is another one now, the answers do not count as fresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The services, without credentials, in the order of the parameter `url`.
+    pub services: Vec<String>,
+    /// The parameter `query`.
+    pub query: BTreeMap<String, String>,
+}
+
+impl Origin {
+    /// The origin of the answers that these services give.
+    pub fn new(services: &[ServiceUrl], query: &BTreeMap<String, String>) -> Self {
+        let services = services.iter().map(ServiceUrl::to_string).collect();
+        Origin { services, query: query.clone() }
+    }
+}
+
 /// An answer kept for a request, for the file of kept answers.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The request.
     pub request: Arc<Request>,
-    /// The body of the response. Empty for "nothing for this client".
-    pub body: Arc<[u8]>,
+    /// The answer.
+    pub answer: Arc<Answer>,
     /// How long the answer may be used, from now on.
     pub freshness: Freshness,
 }
@@ -60,8 +83,6 @@ pub struct Entry {
 /// An answer kept for a request.
 struct Kept {
     answer: Arc<Answer>,
-    /// The body of the response. Empty for "nothing for this client".
-    body: Arc<[u8]>,
     /// Until here the answer is fresh: it serves without a request.
     fresh_until: Instant,
     /// Until here the answer may serve while no fresh answer can be had.
@@ -90,13 +111,18 @@ struct Exchange {
     until: Instant,
 }
 
-impl Kept {
-    /// How many bytes the answer takes with its request, about.
-    fn bytes(&self, request: &Request) -> usize {
-        /// What an entry takes beside its request and its body.
-        const EACH: usize = 300;
-        // The body, and the answer that was read from it.
-        EACH + request.bytes() + 3 * self.body.len()
+/// How many bytes an answer takes with its request, about.
+fn bytes(request: &Request, answer: Option<&Arc<Answer>>) -> usize {
+    /// What an entry takes beside its request and its answer.
+    const EACH: usize = 300;
+    // The body, and what was read from it.
+    EACH + request.bytes() + 3 * answer.map_or(0, |answer| answer.body.len())
+}
+
+impl Exchange {
+    /// How many bytes the exchange takes, about.
+    fn bytes(&self) -> usize {
+        bytes(&self.request, self.answer.as_ref())
     }
 }
 
@@ -115,7 +141,7 @@ impl Answers {
 
     fn put(&mut self, request: &Arc<Request>, kept: Kept, size: usize) {
         self.remove(request);
-        self.bytes += kept.bytes(request);
+        self.bytes += bytes(request, Some(&kept.answer));
         self.kept.put(Arc::clone(request), kept);
         self.shrink(size);
     }
@@ -131,7 +157,7 @@ impl Answers {
 
     fn remove(&mut self, request: &Arc<Request>) {
         if let Some(kept) = self.kept.pop(request) {
-            self.bytes -= kept.bytes(request);
+            self.bytes -= bytes(request, Some(&kept.answer));
         }
     }
 
@@ -139,7 +165,7 @@ impl Answers {
     fn shrink(&mut self, size: usize) {
         while self.kept.len() > size || self.bytes > MOST_BYTES {
             let Some((request, kept)) = self.kept.pop_lru() else { return };
-            self.bytes -= kept.bytes(&request);
+            self.bytes -= bytes(&request, Some(&kept.answer));
         }
     }
 }
@@ -156,6 +182,8 @@ pub struct Cache {
     nothings: Answers,
     /// By client.
     exchanges: LruCache<Arc<[u8]>, Exchange>,
+    /// The bytes of the exchanges, as if no two had the same answer.
+    exchange_bytes: usize,
     /// How often an answer was stored or removed.
     changes: u64,
 }
@@ -165,7 +193,8 @@ impl Cache {
     pub fn new(size: usize) -> Self {
         // `insert_exchange` keeps the bound of the exchanges.
         let (answers, nothings) = (Answers::new(), Answers::new());
-        Cache { size, answers, nothings, exchanges: LruCache::unbounded(), changes: 0 }
+        let exchanges = LruCache::unbounded();
+        Cache { size, answers, nothings, exchanges, exchange_bytes: 0, changes: 0 }
     }
 
     /// Has the cache keep at most `size` answers.
@@ -182,6 +211,7 @@ impl Cache {
             answers.expire(now);
         }
         self.exchanges.clear();
+        self.exchange_bytes = 0;
     }
 
     /// The answers kept, the one unused for longest first.
@@ -190,7 +220,7 @@ impl Cache {
         let entries = entries.filter(|(_, kept)| now < kept.stale_until);
         let entry = |(request, kept): (&Arc<Request>, &Kept)| Entry {
             request: Arc::clone(request),
-            body: Arc::clone(&kept.body),
+            answer: Arc::clone(&kept.answer),
             freshness: Freshness {
                 fresh_for: kept.fresh_until.saturating_duration_since(now),
                 stale_for: kept.stale_until - kept.fresh_until.max(now),
@@ -258,13 +288,12 @@ impl Cache {
         (now < kept.stale_until).then(|| Arc::clone(&kept.answer))
     }
 
-    /// Stores an answer that has just arrived with this body, in the place of an earlier one, for as long as
+    /// Stores an answer that has just arrived, in the place of an earlier one, for as long as
     /// `freshness` says.
     pub fn store(
         &mut self,
         request: &Arc<Request>,
         answer: &Arc<Answer>,
-        body: &Arc<[u8]>,
         freshness: Freshness,
         now: Instant,
     ) {
@@ -276,8 +305,7 @@ impl Cache {
             self.nothings.remove(request);
             return;
         }
-        let (answer, body) = (Arc::clone(answer), Arc::clone(body));
-        let kept = Kept { answer, body, fresh_until, stale_until };
+        let kept = Kept { answer: Arc::clone(answer), fresh_until, stale_until };
         let (own, other) = if kept.answer.is_nothing() {
             (&mut self.nothings, &mut self.answers)
         } else {
@@ -331,18 +359,24 @@ impl Cache {
     }
 
     fn insert_exchange(&mut self, client: &Arc<[u8]>, exchange: Exchange, now: Instant) {
+        self.end_exchange(client);
+        self.exchange_bytes += exchange.bytes();
         self.exchanges.put(Arc::clone(client), exchange);
         // The exchanges are in the order in which they began: `known` only peeks at them.
-        while self.exchanges.len() > self.size.max(MIN_EXCHANGES)
+        while self.exchanges.len() > MOST_EXCHANGES
+            || self.exchange_bytes > MOST_EXCHANGE_BYTES
             || self.exchanges.peek_lru().is_some_and(|(_, oldest)| oldest.until <= now)
         {
-            self.exchanges.pop_lru();
+            let Some((_, exchange)) = self.exchanges.pop_lru() else { return };
+            self.exchange_bytes -= exchange.bytes();
         }
     }
 
     /// Forgets the client's exchange, which is over.
     pub fn end_exchange(&mut self, client: &[u8]) {
-        self.exchanges.pop(client);
+        if let Some(exchange) = self.exchanges.pop(client) {
+            self.exchange_bytes -= exchange.bytes();
+        }
     }
 }
 
@@ -384,7 +418,7 @@ mod tests {
     fn an_answer_is_fresh_then_stale_then_gone() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
         assert_eq!(cache.known(&key, &discover(1, 1), start), None);
-        cache.store(&key, &nothing(), &Arc::default(), lasting(2, 3), start);
+        cache.store(&key, &nothing(), lasting(2, 3), start);
         assert_eq!(
             cache.known(&key, &discover(1, 1), start + SECOND),
             Some(Known::Answer(nothing()))
@@ -397,7 +431,7 @@ mod tests {
     #[test]
     fn one_exchange_has_one_answer() {
         let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
-        cache.store(&key, &something(), &Arc::default(), NO_STORE, start);
+        cache.store(&key, &something(), NO_STORE, start);
         cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
         // A retransmission; and a REQUEST with any transaction id.
         assert_eq!(
@@ -420,9 +454,9 @@ mod tests {
     #[test]
     fn a_fresh_answer_becomes_the_answer_of_its_exchange() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
-        cache.store(&key, &nothing(), &Arc::default(), lasting(1, 0), start);
+        cache.store(&key, &nothing(), lasting(1, 0), start);
         assert_eq!(cache.known(&key, &discover(1, 7), start), Some(Known::Answer(nothing())));
-        cache.store(&key, &something(), &Arc::default(), lasting(9, 0), start + SECOND);
+        cache.store(&key, &something(), lasting(9, 0), start + SECOND);
         assert_eq!(
             cache.known(&key, &request(1, 7), start + 2 * SECOND),
             Some(Known::Answer(nothing()))
@@ -434,19 +468,19 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_answers_and_exchanges_is_bounded() {
+    fn the_number_of_answers_is_bounded() {
         let (mut cache, start) = (Cache::new(3), Instant::now());
         let keys: Vec<_> = (0..5000).map(about).collect();
         for (number, key) in (0u32..).zip(&keys) {
-            cache.store(key, &nothing(), &Arc::default(), lasting(60, 0), start);
+            cache.store(key, &nothing(), lasting(60, 0), start);
             let client = Arc::new(number.to_be_bytes());
             let transaction = Transaction { client, ..discover(0, 0) };
             cache.begin_exchange(key, &transaction, Some(&nothing()), start);
-            assert!(cache.len() <= 3 && cache.exchanges.len() <= MIN_EXCHANGES);
+            assert!(cache.len() <= 3);
         }
         // The answer that was unused for longest goes first.
         assert!(cache.known(&keys[4997], &discover(1, 1), start).is_some());
-        cache.store(&keys[0], &nothing(), &Arc::default(), lasting(60, 0), start);
+        cache.store(&keys[0], &nothing(), lasting(60, 0), start);
         assert!(cache.known(&keys[4997], &discover(2, 1), start).is_some());
         assert!(cache.known(&keys[4998], &discover(3, 1), start).is_none());
         // Exchanges that were never finished do not stay.
@@ -457,8 +491,8 @@ mod tests {
     #[test]
     fn an_answer_that_must_not_be_kept_ends_an_earlier_one() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
-        cache.store(&key, &nothing(), &Arc::default(), lasting(60, 60), start);
-        cache.store(&key, &something(), &Arc::default(), NO_STORE, start);
+        cache.store(&key, &nothing(), lasting(60, 60), start);
+        cache.store(&key, &something(), NO_STORE, start);
         assert_eq!(cache.stale(&key, start), None);
     }
 
@@ -466,7 +500,7 @@ mod tests {
     fn an_ack_carries_nothing_where_the_lookup_of_its_offer_failed() {
         let (mut cache, key, start) = (Cache::new(10), about(1), Instant::now());
         cache.begin_exchange(&key, &discover(1, 7), None, start);
-        cache.store(&key, &something(), &Arc::default(), lasting(60, 0), start);
+        cache.store(&key, &something(), lasting(60, 0), start);
         assert_eq!(cache.known(&key, &request(1, 7), start), Some(Known::Failure));
         // A DISCOVER finds the answer, and the exchange carries it from then on.
         let found = Some(Known::Answer(something()));
@@ -491,15 +525,15 @@ mod tests {
     #[test]
     fn answers_without_edits_push_no_other_answers_out() {
         let (mut cache, start) = (Cache::new(3), Instant::now());
-        cache.store(&about(0), &something(), &Arc::default(), lasting(60, 0), start);
+        cache.store(&about(0), &something(), lasting(60, 0), start);
         for number in 1..100 {
-            cache.store(&about(number), &nothing(), &Arc::default(), lasting(60, 0), start);
+            cache.store(&about(number), &nothing(), lasting(60, 0), start);
         }
         assert!(cache.known(&about(0), &discover(1, 1), start).is_some());
         assert_eq!(cache.len(), 4);
         // A record that is filled or emptied leaves one answer.
-        cache.store(&about(99), &something(), &Arc::default(), lasting(60, 0), start);
-        cache.store(&about(0), &nothing(), &Arc::default(), lasting(60, 0), start);
+        cache.store(&about(99), &something(), lasting(60, 0), start);
+        cache.store(&about(0), &nothing(), lasting(60, 0), start);
         assert_eq!(cache.stale(&about(0), start), Some(nothing()));
         assert_eq!(cache.stale(&about(99), start), Some(something()));
         assert_eq!(cache.len(), 4);
@@ -508,15 +542,34 @@ mod tests {
     #[test]
     fn the_bytes_of_the_answers_are_bounded() {
         let (mut cache, start) = (Cache::new(usize::MAX), Instant::now());
-        let body: Arc<[u8]> = vec![0; 64 * 1024].into();
+        let body = vec![0; 64 * 1024].into();
+        let long = Arc::new(Answer { body, ..Answer::clone(&something()) });
         for number in 0..1000 {
-            cache.store(&about(number), &something(), &body, lasting(60, 0), start);
+            cache.store(&about(number), &long, lasting(60, 0), start);
             assert!(cache.answers.bytes <= MOST_BYTES);
         }
         assert!(cache.len() > 300 && cache.len() < 350, "{}", cache.len());
         (0..1000).for_each(|number| {
-            cache.store(&about(number), &something(), &body, NO_STORE, start);
+            cache.store(&about(number), &long, NO_STORE, start);
         });
         assert_eq!((cache.len(), cache.answers.bytes), (0, 0));
+    }
+
+    #[test]
+    fn the_number_and_the_bytes_of_exchanges_are_bounded() {
+        let (mut cache, start) = (Cache::new(0), Instant::now());
+        let client = |number: u32| Arc::<[u8]>::from(number.to_be_bytes());
+        for number in 0..=MOST_EXCHANGES as u32 {
+            cache.await_retransmission(&about(1), &client(number), &nothing(), start);
+        }
+        assert_eq!(cache.exchanges.len(), MOST_EXCHANGES);
+        let body = vec![0; 64 * 1024].into();
+        let long = Arc::new(Answer { body, ..Answer::clone(&something()) });
+        for number in 0..2000 {
+            cache.await_retransmission(&about(1), &client(number), &long, start);
+            assert!(cache.exchange_bytes <= MOST_EXCHANGE_BYTES);
+        }
+        (0..=MOST_EXCHANGES as u32).for_each(|number| cache.end_exchange(&client(number)));
+        assert_eq!((cache.exchanges.len(), cache.exchange_bytes), (0, 0));
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::answer::{self, Answer};
-use crate::cache::{Cache, Entry, Freshness};
+use crate::cache::{Cache, Entry, Freshness, Origin};
 use crate::request::Request;
 
 /// The member of the head that tells this format from every other file.
@@ -48,9 +48,10 @@ pub enum ReadError {
 
 /// Writes the answers into a new file, which takes the place of `path` when it is safe on the disk.
 /// Only the present user may read it. Any thread; blocks. The error is the system's.
-pub fn write(path: &Path, entries: &[Entry]) -> io::Result<()> {
+pub fn write(path: &Path, origin: &Origin, entries: &[Entry]) -> io::Result<()> {
     let temporary = beside(path, "new");
-    let written = write_new(&temporary, entries).and_then(|()| fs::rename(&temporary, path));
+    let written =
+        write_new(&temporary, origin, entries).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // The first error says more than an error of this call.
         let _ = fs::remove_file(&temporary);
@@ -65,7 +66,7 @@ pub fn write(path: &Path, entries: &[Entry]) -> io::Result<()> {
     }
 }
 
-fn write_new(path: &Path, entries: &[Entry]) -> io::Result<()> {
+fn write_new(path: &Path, origin: &Origin, entries: &[Entry]) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -73,7 +74,12 @@ fn write_new(path: &Path, entries: &[Entry]) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut file = BufWriter::new(file);
     let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let head = json!({FORMAT: VERSION, "written": written.as_millis() as u64});
+    let head = json!({
+        FORMAT: VERSION,
+        "written": written.as_millis() as u64,
+        "services": origin.services,
+        "query": origin.query,
+    });
     writeln!(file, "{head}")?;
     for entry in entries {
         writeln!(file, "{}", line(entry))?;
@@ -91,15 +97,16 @@ fn line(entry: &Entry) -> Value {
     json!({
         "sub-options": sub_options.collect::<Map<_, Value>>(),
         "query": values.collect::<Map<_, Value>>(),
-        "body": hex::encode(&entry.body),
+        "body": hex::encode(&entry.answer.body),
         "fresh-for": entry.freshness.fresh_for.as_millis() as u64,
         "stale-for": entry.freshness.stale_for.as_millis() as u64,
     })
 }
 
-/// Reads a file into an empty cache. `None` where there is no file. A file that cannot be read
-/// leaves the cache as it was. Main thread; blocks.
-pub fn read(path: &Path, cache: &mut Cache) -> Result<Option<usize>, ReadError> {
+/// Reads a file into an empty cache, and returns the number of the answers. `None` where there is no
+/// file. A file that cannot be read leaves the cache as it was. Answers of another origin are stale.
+/// Main thread; blocks.
+pub fn read(path: &Path, origin: &Origin, cache: &mut Cache) -> Result<Option<usize>, ReadError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -121,13 +128,11 @@ pub fn read(path: &Path, cache: &mut Cache) -> Result<Option<usize>, ReadError> 
         entries.push(entry(&line, age).ok_or(ReadError::Damaged(number))?);
     }
     let (now, number) = (Instant::now(), entries.len());
-    for Entry { request, body, freshness } in entries {
-        // An empty body stands for "nothing for this client". A later version of the library may
-        // take other bodies than the version that has written the file.
-        let answer = if body.is_empty() { Ok(Answer::default()) } else { answer::parse(&body) };
-        if let Ok(answer) = answer {
-            cache.store(&request, &Arc::new(answer), &body, freshness, now);
-        }
+    for Entry { request, answer, freshness } in entries.into_iter().flatten() {
+        cache.store(&request, &answer, freshness, now);
+    }
+    if (&head["services"], &head["query"]) != (&json!(origin.services), &json!(origin.query)) {
+        cache.expire(now);
     }
     Ok(Some(number))
 }
@@ -144,8 +149,9 @@ fn next(lines: &mut impl BufRead) -> Result<Option<Vec<u8>>, ReadError> {
     }
 }
 
-/// Reads one line; its answer is older by `age` now. `None` where the line is damaged.
-fn entry(line: &[u8], age: Duration) -> Option<Entry> {
+/// Reads one line; its answer is older by `age` now. `None` where the line is damaged, `Some(None)`
+/// where this version of the library does not take the body: another version has written the file.
+fn entry(line: &[u8], age: Duration) -> Option<Option<Entry>> {
     let line: Value = serde_json::from_slice(line).ok()?;
     let bytes = |value: &Value| hex::decode(value.as_str()?).ok();
     let sub_options = line["sub-options"].as_object()?.iter();
@@ -159,7 +165,10 @@ fn entry(line: &[u8], age: Duration) -> Option<Entry> {
         fresh_for: fresh_for.saturating_sub(age),
         stale_for: stale_for.saturating_sub(age.saturating_sub(fresh_for)),
     };
-    Some(Entry { request: Arc::new(request?), body: bytes(&line["body"])?.into(), freshness })
+    let (request, body) = (Arc::new(request?), bytes(&line["body"])?);
+    // An empty body stands for a status that says "nothing for this client".
+    let answer = if body.is_empty() { Ok(Answer::default()) } else { answer::parse(&body) };
+    Some(answer.ok().map(|answer| Entry { request, answer: Arc::new(answer), freshness }))
 }
 
 /// Puts a file that cannot be read out of the way, for a look at it. Returns its new name. The error
@@ -180,6 +189,7 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -202,7 +212,20 @@ mod tests {
 
     fn entry_of(number: u8, fresh_for: Duration, stale_for: Duration) -> Entry {
         let freshness = Freshness { fresh_for, stale_for };
-        Entry { request: request(number), body: BODY.into(), freshness }
+        let answer = Arc::new(answer::parse(BODY).unwrap());
+        Entry { request: request(number), answer, freshness }
+    }
+
+    fn origin(service: &str) -> Origin {
+        Origin { services: vec![service.to_owned()], query: BTreeMap::new() }
+    }
+
+    fn write(path: &Path, entries: &[Entry]) -> io::Result<()> {
+        super::write(path, &origin("http://a/"), entries)
+    }
+
+    fn read(path: &Path, cache: &mut Cache) -> Result<Option<usize>, ReadError> {
+        super::read(path, &origin("http://a/"), cache)
     }
 
     fn transaction() -> Transaction {
@@ -212,7 +235,7 @@ mod tests {
     #[test]
     fn answers_survive_with_their_lives() {
         let (_folder, path) = path();
-        let nothing = Entry { body: Arc::default(), ..entry_of(3, HOUR, HOUR) };
+        let nothing = Entry { answer: Arc::default(), ..entry_of(3, HOUR, HOUR) };
         let stale = entry_of(2, Duration::ZERO, HOUR);
         write(&path, &[entry_of(1, HOUR, HOUR), stale, nothing]).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -239,7 +262,9 @@ mod tests {
         let text = fs::read_to_string(path).unwrap();
         let (_, rest) = text.split_once('\n').unwrap();
         let written = time.duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-        let head = json!({FORMAT: VERSION, "written": written});
+        let Origin { services, query } = origin("http://a/");
+        let head =
+            json!({FORMAT: VERSION, "written": written, "services": services, "query": query});
         fs::write(path, format!("{head}\n{rest}")).unwrap();
     }
 
@@ -255,6 +280,17 @@ mod tests {
         assert!(cache.stale(&request(1), now + HOUR / 3).is_some());
         assert!(cache.stale(&request(1), now + HOUR / 2).is_none());
         assert!(cache.stale(&request(2), now).is_none());
+    }
+
+    #[test]
+    fn answers_of_other_services_are_stale() {
+        let (_folder, path) = path();
+        write(&path, &[entry_of(1, HOUR, HOUR)]).unwrap();
+        let mut cache = Cache::new(10);
+        super::read(&path, &origin("http://b/"), &mut cache).unwrap();
+        let now = Instant::now();
+        assert!(cache.known(&request(1), &transaction(), now).is_none());
+        assert!(cache.stale(&request(1), now).is_some());
     }
 
     #[test]
@@ -276,8 +312,9 @@ mod tests {
         write(&path, &[entry_of(1, HOUR, HOUR), entry_of(2, HOUR, HOUR)]).unwrap();
         let good = fs::read(&path).unwrap();
         let cut = |bytes: usize| good[..good.len() - bytes].to_vec();
-        let newer = good.strip_prefix(br#"{"remote-opts-cache":1"#).unwrap();
-        let newer = [br#"{"remote-opts-cache":2"#, newer].concat();
+        let newer = String::from_utf8(good.clone()).unwrap();
+        let newer =
+            newer.replace("\"remote-opts-cache\":1", "\"remote-opts-cache\":2").into_bytes();
         for (text, words) in [
             (Vec::new(), "no file of kept answers"),
             (b"\x00\x01".to_vec(), "no file of kept answers"),

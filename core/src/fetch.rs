@@ -19,8 +19,6 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub struct Found {
     /// What the service has for the client, perhaps nothing.
     pub answer: Arc<Answer>,
-    /// The body that `answer` was read from. Empty for a status that says "nothing".
-    pub body: Arc<[u8]>,
     /// How long the answer may be used.
     pub freshness: Freshness,
 }

@@ -14,6 +14,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::answer::Answer;
@@ -33,6 +34,9 @@ const MOST_BYTES_IN_LINE: usize = 128 * 1024 * 1024;
 /// The most clients remembered that left one lookup.
 const MOST_LEFT: usize = 32;
 
+/// The most lookups in line that end in one step, while the state is locked.
+const BATCH: usize = 100;
+
 /// One packet's question.
 #[derive(Clone)]
 pub struct Question {
@@ -42,6 +46,10 @@ pub struct Question {
     pub transaction: Transaction,
     /// The packet's name in the log.
     pub label: Label,
+    /// Whether the client gets no reply to a packet that finds no answer, and so asks again. An
+    /// answer that comes later is kept for the client's next packet, whatever the service lets
+    /// others use it for.
+    pub asks_again: bool,
 }
 
 /// What became of a question.
@@ -54,7 +62,8 @@ pub enum Outcome {
     /// The exchange's OFFER went out without an answer, because its lookup failed. The ACK does,
     /// too.
     FailedBefore,
-    /// The packet does not wait. Its lookup goes on, and the client's next packet finds the answer.
+    /// The packet does not wait, or a later packet of its client waits in its place. The lookup goes
+    /// on, and the client's next packet finds the answer.
     Shed,
     /// The request could not be made, for a reason that lies on this machine. The client's next
     /// packet has it made again.
@@ -121,6 +130,10 @@ struct Lookup {
 /// A packet that waits for a lookup.
 struct WaitingPacket {
     transaction: Transaction,
+    /// As in [`Question`].
+    asks_again: bool,
+    /// Until when the packet waits while the lookup stands in line.
+    until: Instant,
     deliver: Deliver,
 }
 
@@ -198,7 +211,7 @@ impl<F: Fetch> LookupEngine<F> {
                     return None;
                 }
                 let outcome = state.stale(&question.request, &question.transaction)?;
-                let begun = shared.join(&mut state, question, None);
+                let begun = shared.begin(&mut state, question);
                 drop(state);
                 shared.report_begun(begun, question);
                 return Some(outcome);
@@ -219,34 +232,54 @@ impl<F: Fetch> LookupEngine<F> {
             shared.report(&question, &outcome);
             return deliver(outcome);
         }
-        let transaction = question.transaction.clone();
-        let begun =
-            shared.join(&mut state, &question, Some(WaitingPacket { transaction, deliver }));
+        let begun = shared.begin(&mut state, &question);
+        let until = Instant::now() + shared.failover.timeout();
+        let (transaction, asks_again) = (question.transaction.clone(), question.asks_again);
+        let waiting = WaitingPacket { transaction, asks_again, until, deliver };
+        // A lookup that found no place in line is over already.
+        let shed = match state.lookups.get_mut(&question.request) {
+            None => Some(waiting),
+            Some(lookup) => {
+                let superseded = lookup.wait(waiting);
+                if !lookup.in_flight {
+                    shared.keep_patience(&mut state.line, until, &question.request);
+                }
+                superseded
+            }
+        };
         drop(state);
         shared.report_begun(begun, &question);
+        tell(shed.map(|waiting| (waiting.deliver, Outcome::Shed)));
     }
 
-    /// Has the lookup go on without the packet, for the client's next packet. While the lookup is
-    /// in flight the next packet will find a fresh answer, so a stale answer is the outcome only
-    /// where `takes_stale` says so. While the lookup stands in line, a stale answer serves in any
-    /// case, where there is one.
+    /// Has the lookup go on without the packet. While the lookup is in flight the client's next
+    /// packet will find a fresh answer, so a stale answer is the outcome only where `takes_stale`
+    /// says so. While the lookup stands in line, a stale answer serves in any case, where there is
+    /// one.
     pub fn leave(&self, question: &Question, takes_stale: bool) -> Outcome {
         let shared = &self.0;
+        let Question { request, transaction, .. } = question;
         let mut state = shared.state();
         if let Some(outcome) = shared.answer_now(&mut state, question) {
             drop(state);
             shared.report(question, &outcome);
             return outcome;
         }
-        let begun = shared.join(&mut state, question, None);
-        let in_flight = state.lookups.get(&question.request).is_some_and(|lookup| lookup.in_flight);
-        let outcome = if in_flight && !takes_stale {
-            None
-        } else {
-            state.stale(&question.request, &question.transaction)
-        };
+        let begun = shared.begin(&mut state, question);
+        let in_flight = state.lookups.get(request).is_some_and(|lookup| lookup.in_flight);
+        let outcome =
+            if in_flight && !takes_stale { None } else { state.stale(request, transaction) };
+        let mut waited = None;
+        if let Some(lookup) = state.lookups.get_mut(request) {
+            // The packet may have waited in vain.
+            waited = lookup.take(&transaction.client);
+            if outcome.is_none() && question.asks_again {
+                lookup.leave(&transaction.client);
+            }
+        }
         drop(state);
         shared.report_begun(begun, question);
+        tell(waited.map(|waiting| (waiting.deliver, Outcome::Shed)));
         outcome.unwrap_or(Outcome::Shed)
     }
 
@@ -316,45 +349,24 @@ impl<F: Fetch> Shared<F> {
         Some(state.without_fresh_answer(request, transaction))
     }
 
-    /// Has the packet's lookup begin, if it is not under way. The packet waits for it, or leaves it
-    /// at once (`None`). The state stays locked.
-    fn join(
-        self: &Arc<Self>,
-        state: &mut State,
-        question: &Question,
-        waiting: Option<WaitingPacket>,
-    ) -> Begun {
-        let Question { request, transaction, label } = question;
-        let mut begun = Begun::Before;
-        if !state.lookups.contains_key(request) {
-            let in_flight = state.in_flight < self.max_in_flight;
-            if !in_flight && !state.line.push(request, label) {
-                if let Some(waiting) = waiting {
-                    // Not now: the state is locked.
-                    let deliver = move || (waiting.deliver)(Outcome::Shed);
-                    self.runtime.spawn(async move { guard((), deliver) });
-                }
-                return Begun::Shed;
-            }
-            let lookup = Lookup { in_flight, waiting: Vec::new(), left: Vec::new() };
-            state.lookups.insert(Arc::clone(request), lookup);
-            begun = if in_flight { Begun::Asked } else { Begun::InLine };
-            if in_flight {
-                state.in_flight += 1;
-                self.ask(Arc::clone(request), Arc::clone(label));
-            }
+    /// Has the packet's lookup begin, if it is not under way. The state stays locked.
+    fn begin(self: &Arc<Self>, state: &mut State, question: &Question) -> Begun {
+        let Question { request, label, .. } = question;
+        if state.lookups.contains_key(request) {
+            return Begun::Before;
         }
-        let Some(lookup) = state.lookups.get_mut(request) else { return begun };
-        match waiting {
-            Some(waiting) => {
-                lookup.waiting.push(waiting);
-                if !lookup.in_flight {
-                    self.keep_patience(&mut state.line, request);
-                }
-            }
-            None => lookup.leave(&transaction.client),
+        let in_flight = state.in_flight < self.max_in_flight;
+        if !in_flight && !state.line.push(request, label) {
+            return Begun::Shed;
         }
-        begun
+        let lookup = Lookup { in_flight, waiting: Vec::new(), left: Vec::new() };
+        state.lookups.insert(Arc::clone(request), lookup);
+        if !in_flight {
+            return Begun::InLine;
+        }
+        state.in_flight += 1;
+        self.ask(Arc::clone(request), Arc::clone(label));
+        Begun::Asked
     }
 
     /// Asks the services, in a task of its own.
@@ -366,9 +378,8 @@ impl<F: Fetch> Shared<F> {
         });
     }
 
-    /// Sees to it that a packet does not wait in line for longer than one lookup may take.
-    fn keep_patience(self: &Arc<Self>, line: &mut Line, request: &Arc<Request>) {
-        let until = Instant::now() + self.failover.timeout();
+    /// Sees to it that a packet does not wait in line past `until`.
+    fn keep_patience(self: &Arc<Self>, line: &mut Line, until: Instant, request: &Arc<Request>) {
         line.patience.push_back((until, Arc::clone(request)));
         if line.patience.len() == 1 {
             let shared = Arc::clone(self);
@@ -393,10 +404,16 @@ impl<F: Fetch> Shared<F> {
                 // The services' own time ends this lookup.
                 continue;
             }
-            for WaitingPacket { transaction, deliver } in mem::take(&mut lookup.waiting) {
-                let Some(lookup) = state.lookups.get_mut(&request) else { break };
-                lookup.leave(&transaction.client);
+            let waiting = mem::take(&mut lookup.waiting).into_iter();
+            let (over, waiting) = waiting.partition(|waiting| waiting.until <= now);
+            lookup.waiting = waiting;
+            let over: Vec<WaitingPacket> = over;
+            for WaitingPacket { transaction, asks_again, deliver, .. } in over {
                 let outcome = state.stale(&request, &transaction);
+                if outcome.is_none() && asks_again {
+                    let lookup = state.lookups.get_mut(&request);
+                    lookup.into_iter().for_each(|lookup| lookup.leave(&transaction.client));
+                }
                 told.push((deliver, outcome.unwrap_or(Outcome::Shed)));
             }
         }
@@ -437,8 +454,28 @@ impl<F: Fetch> Shared<F> {
         let mut state = self.state();
         state.in_flight = state.in_flight.saturating_sub(1);
         let mut told = state.end(request, found);
-        while state.in_flight < self.max_in_flight {
-            let Some((request, label)) = state.line.pop() else { break };
+        let is_done = self.advance(&mut state, &mut told);
+        drop(state);
+        tell(told);
+        if !is_done {
+            let shared = Arc::clone(self);
+            self.runtime.spawn(async move {
+                while !shared.advance_further() {
+                    yield_now().await
+                }
+            });
+        }
+    }
+
+    /// Asks for the next lookups in line. While no service is asked, lookups end here: no more than
+    /// [`BATCH`] of them in one step, so that packets do not wait long for the state. Returns
+    /// whether there is no more to do.
+    fn advance(self: &Arc<Self>, state: &mut State, told: &mut Vec<(Deliver, Outcome)>) -> bool {
+        for _ in 0..BATCH {
+            if state.in_flight >= self.max_in_flight {
+                return true;
+            }
+            let Some((request, label)) = state.line.pop() else { return true };
             // While it stood in line, the services may have gone down.
             if self.failover.readiness(&request) != Readiness::Ready {
                 self.failover.want(&request);
@@ -450,18 +487,39 @@ impl<F: Fetch> Shared<F> {
             state.in_flight += 1;
             self.ask(request, label);
         }
+        false
+    }
+
+    fn advance_further(self: &Arc<Self>) -> bool {
+        let (mut state, mut told) = (self.state(), Vec::new());
+        let is_done = self.advance(&mut state, &mut told);
         drop(state);
         tell(told);
+        is_done
     }
 }
 
 /// Tells packets their outcomes. A bug in one packet's `deliver` costs no other packet its outcome.
-fn tell(told: Vec<(Deliver, Outcome)>) {
+fn tell(told: impl IntoIterator<Item = (Deliver, Outcome)>) {
     told.into_iter().for_each(|(deliver, outcome)| guard((), || deliver(outcome)));
 }
 
 impl Lookup {
-    /// A packet of this client does not wait any more.
+    /// Has a packet wait, in the place of an earlier packet of its client, which is returned.
+    fn wait(&mut self, waiting: WaitingPacket) -> Option<WaitingPacket> {
+        let earlier = self.take(&waiting.transaction.client);
+        self.waiting.push(waiting);
+        earlier
+    }
+
+    /// Takes out the packet of this client that waits.
+    fn take(&mut self, client: &Arc<[u8]>) -> Option<WaitingPacket> {
+        let is_of_client = |waiting: &WaitingPacket| waiting.transaction.client == *client;
+        let found = self.waiting.iter().position(is_of_client)?;
+        Some(self.waiting.swap_remove(found))
+    }
+
+    /// A client that got no reply asks again: its next packet gets the answer.
     fn leave(&mut self, client: &Arc<[u8]>) {
         if self.left.len() < MOST_LEFT && !self.left.contains(client) {
             self.left.push(Arc::clone(client));
@@ -488,13 +546,13 @@ impl State {
         let Some(Lookup { waiting, left, .. }) = self.lookups.remove(request) else {
             return Vec::new();
         };
-        if let Ok(Found { answer, body, freshness }) = &found {
-            self.cache.store(request, answer, body, *freshness, now);
+        if let Ok(Found { answer, freshness }) = &found {
+            self.cache.store(request, answer, *freshness, now);
             for client in &left {
                 self.cache.await_retransmission(request, client, answer, now);
             }
         }
-        let outcome = |WaitingPacket { transaction, deliver }| {
+        let outcome = |WaitingPacket { transaction, deliver, .. }| {
             let outcome = match &found {
                 Ok(Found { answer, .. }) => {
                     self.cache.begin_exchange(request, &transaction, Some(answer), now);
@@ -537,15 +595,15 @@ struct InFlight<F: Fetch> {
 
 impl<F: Fetch> InFlight<F> {
     fn end(&mut self, found: Result<Found, Unanswered>) {
-        self.ended = true;
         self.shared.end(&self.request, found);
+        self.ended = true;
     }
 }
 
 impl<F: Fetch> Drop for InFlight<F> {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Err(Unanswered::Failed));
+            guard((), || self.end(Err(Unanswered::Failed)));
         }
     }
 }

@@ -38,6 +38,9 @@ pub struct Answer {
     pub client_classes: Vec<String>,
     /// The members that cannot be applied.
     pub refused: Vec<Refusal>,
+    /// The body that the answer was read from, as the service sent it. Empty for a status that says
+    /// "nothing for this client".
+    pub body: Box<[u8]>,
 }
 
 impl Answer {

@@ -66,7 +66,7 @@ impl Fetch for Arc<Scripted> {
                 Says::Nothing(seconds) => {
                     let fresh_for = Duration::from_secs(seconds);
                     let freshness = Freshness { fresh_for, stale_for: 5 * fresh_for };
-                    return Ok(Found { answer: Arc::default(), body: Arc::default(), freshness });
+                    return Ok(Found { answer: Arc::default(), freshness });
                 }
                 Says::Fails => return Err(Failure::Connection("on purpose".into())),
                 Says::Garbage => return Err(Failure::TooLong),

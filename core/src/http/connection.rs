@@ -12,7 +12,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, retry};
 use tokio::sync::Semaphore;
 
-use super::{SetupError, files, headers};
+use super::{Http1Limits, SetupError, files, headers};
 use crate::config::Settings;
 
 /// After so long without a packet on a connection, TCP asks the service for a sign of life.
@@ -40,9 +40,8 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Reads the files that the settings name. No connection is made yet; at most `http1_limit`
-    /// HTTP/1.1 connections will be in use at once.
-    pub fn new(settings: &Settings, http1_limit: usize) -> Result<Self, SetupError> {
+    /// Reads the files that the settings name. No connection is made yet.
+    pub fn new(settings: &Settings, limits: Http1Limits) -> Result<Self, SetupError> {
         let tls = tls_connector(settings)?;
         // The addresses of a name share it, so that a dead first address leaves time for the next.
         let connect_timeout = settings.timeout / settings.services.len().max(1) as u32;
@@ -57,6 +56,7 @@ impl Connections {
             .tcp_keepalive_interval(TCP_KEEP_ALIVE)
             .tcp_user_timeout(UNACKNOWLEDGED)
             .connect_timeout(connect_timeout)
+            .pool_max_idle_per_host(limits.idle)
             .build()?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -69,7 +69,7 @@ impl Connections {
             headers: headers::of_requests(settings)?,
             connector: HttpsConnector::from((tcp, tls.into())),
             http1,
-            http1_limit: Arc::new(Semaphore::new(http1_limit.min(Semaphore::MAX_PERMITS))),
+            http1_limit: Arc::new(Semaphore::new(limits.in_use.min(Semaphore::MAX_PERMITS))),
         })
     }
 }

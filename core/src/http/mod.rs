@@ -63,12 +63,33 @@ pub enum SetupError {
 /// they have changed.
 pub struct Client {
     settings: Settings,
-    /// The most HTTP/1.1 connections in use at once.
-    http1: usize,
+    http1: Http1Limits,
     /// The present connections. The lock is held only to copy or replace the `Arc`.
     connected: RwLock<Arc<Connected>>,
     /// The files as they were when they were read last, or could not be read.
     stamps: Mutex<Vec<Stamp>>,
+}
+
+/// How many connections of HTTP/1.1 there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Http1Limits {
+    /// In use at once, to all services together.
+    in_use: usize,
+    /// Idle at once, to one service.
+    idle: usize,
+}
+
+impl Http1Limits {
+    /// The limits that keep all connections to so many services, idle ones included, within
+    /// `sockets`.
+    fn new(sockets: usize, services: usize) -> Self {
+        match services {
+            // An idle connection to the one service is used again before a new one is made.
+            0 | 1 => Http1Limits { in_use: sockets.max(1), idle: sockets },
+            // Each service may have idle connections while another one's are in use.
+            _ => Http1Limits { in_use: (sockets / 2).max(1), idle: sockets / 2 / services },
+        }
+    }
 }
 
 /// The connections to every service, made with the files as they were at one time.
@@ -80,14 +101,15 @@ struct Connected {
 }
 
 impl Client {
-    /// Sets the client up, and reads the files that the settings name. `connections` bounds the
-    /// connections in use at once. The few of HTTP/2 are set aside.
-    pub fn new(settings: &Settings, connections: usize) -> Result<Self, SetupError> {
+    /// Sets the client up, and reads the files that the settings name. `sockets` bounds the
+    /// connections, idle ones included. The few of HTTP/2 are set aside.
+    pub fn new(settings: &Settings, sockets: usize) -> Result<Self, SetupError> {
         settings.services.iter().try_for_each(check)?;
         let may_speak_http2 =
             |service: &&ServiceUrl| settings.http2 || service.url().scheme() == "https";
         let http2 = settings.services.iter().filter(may_speak_http2).count() * HTTP2_CONNECTIONS;
-        let http1 = connections.saturating_sub(http2).max(connections / 2).max(1);
+        let sockets = sockets.saturating_sub(http2).max(sockets / 2);
+        let http1 = Http1Limits::new(sockets, settings.services.len());
         // Before the files are read: a change in between is found later.
         let stamps = Mutex::new(files::stamps(settings));
         let connected = RwLock::new(Arc::new(Connected::new(settings, http1)?));
@@ -97,24 +119,37 @@ impl Client {
     /// The most requests in flight at once for which there are connections.
     pub fn room(&self) -> usize {
         // A service that speaks HTTP/2 has room for more, but may be downgraded.
-        if self.settings.http2 { usize::MAX } else { self.http1 }
+        if self.settings.http2 { usize::MAX } else { self.http1.in_use }
     }
 
     /// Reads the files of the settings again, if they have changed since they were read. `None`
     /// where they have not. The error says why the files as they are now cannot be used; the ones
     /// read before stay in use. Blocks; any thread.
     pub fn refresh(&self) -> Option<Result<(), SetupError>> {
+        // Locked until the end: of two threads, the one that read last must not store first.
+        let mut known = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = files::stamps(&self.settings);
-        {
-            let mut known = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-            if *known == stamps {
-                return None;
-            }
-            *known = stamps;
+        if *known == stamps {
+            return None;
         }
+        *known = stamps;
         Some(Connected::new(&self.settings, self.http1).map(|connected| {
             *self.connected.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(connected);
         }))
+    }
+
+    /// As [`Client::refresh`], for a request that the service did not authorize. Returns whether
+    /// other files are in use now. Files that cannot be used are left to the next regular look,
+    /// which says what is wrong with them.
+    fn refresh_now(&self) -> bool {
+        match self.refresh() {
+            Some(Ok(())) => true,
+            Some(Err(_)) => {
+                self.stamps.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                false
+            }
+            None => false,
+        }
     }
 
     fn connected(&self) -> Arc<Connected> {
@@ -123,7 +158,7 @@ impl Client {
 }
 
 impl Connected {
-    fn new(settings: &Settings, http1: usize) -> Result<Self, SetupError> {
+    fn new(settings: &Settings, http1: Http1Limits) -> Result<Self, SetupError> {
         let connections = Connections::new(settings, http1)?;
         let services = settings.services.iter();
         let services = services
@@ -159,19 +194,12 @@ impl Fetch for Arc<Client> {
         }
         // The service may take another token by now, and the file may hold it.
         let client = Arc::clone(self);
-        match spawn_blocking(move || client.refresh()).await {
-            Ok(Some(Ok(()))) => Box::pin(self.connected().get(service, url)).await,
-            Ok(Some(Err(_))) => {
-                // The next regular look finds the files changed, and says what is wrong with them.
-                self.stamps.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                found
-            }
-            // Somebody else may have read the files since.
-            _ if !Arc::ptr_eq(&connected, &self.connected()) => {
-                Box::pin(self.connected().get(service, url)).await
-            }
-            _ => found,
+        let refreshed = spawn_blocking(move || client.refresh_now()).await;
+        // Another request may have had the files read since.
+        if matches!(refreshed, Ok(true)) || !Arc::ptr_eq(&connected, &self.connected()) {
+            return Box::pin(self.connected().get(service, url)).await;
         }
+        found
     }
 }
 
@@ -211,12 +239,12 @@ where
         let body = body(response.body_mut()).await?;
         let body = decoded(response.headers(), body)?;
         let answer = answer::parse(&body)?;
-        return Ok(Found { answer: answer.into(), body: body.into(), freshness });
+        return Ok(Found { answer: answer.into(), freshness });
     }
     let _ = timeout(REST_OF_BODY, body(response.body_mut())).await;
     match status {
         StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => {
-            Ok(Found { answer: Default::default(), body: Default::default(), freshness })
+            Ok(Found { answer: Default::default(), freshness })
         }
         status if status.is_redirection() => Err(Failure::Redirect(status.to_string())),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {

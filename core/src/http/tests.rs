@@ -338,3 +338,15 @@ async fn files_are_read_again_when_they_have_changed_and_stay_in_use_when_they_a
     let requests = service.requests();
     assert!(requests[0].contains("Bearer first") && requests[1].contains("Bearer second"));
 }
+
+#[test]
+fn sockets_are_counted_with_the_idle_ones() {
+    for sockets in [0, 1, 5, 768, 1_000_000] {
+        let one = Http1Limits::new(sockets, 1);
+        assert_eq!((one.in_use, one.idle), (sockets.max(1), sockets));
+        for services in 2..=16 {
+            let Http1Limits { in_use, idle } = Http1Limits::new(sockets, services);
+            assert!(in_use >= 1 && in_use + services * idle <= sockets.max(1), "{services}");
+        }
+    }
+}

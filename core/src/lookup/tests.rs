@@ -37,7 +37,13 @@ impl Engine {
     /// A question about the client of this number, in a transaction.
     fn question(client: u8, xid: u32) -> Question {
         let transaction = Transaction { client: Arc::new([client]), xid, continues: false };
-        Question { request: request(client), transaction, label: label() }
+        Question { request: request(client), transaction, label: label(), asks_again: true }
+    }
+
+    /// The question of another client, about the client of number 1.
+    fn same_question(client: u8) -> Question {
+        let transaction = Transaction { client: Arc::new([client]), xid: 7, continues: false };
+        Question { transaction, ..Self::question(1, 7) }
     }
 
     fn ask(&self, question: Question) -> oneshot::Receiver<Outcome> {
@@ -62,10 +68,7 @@ fn after(milliseconds: u64, says: Says) -> Says {
 #[tokio::test(start_paused = true)]
 async fn packets_that_ask_the_same_share_one_request() {
     let engine = engine(after(100, Says::Nothing(0)));
-    let mut asked: Vec<_> = (0..3).map(|_| engine.ask(Engine::question(1, 7))).collect();
-    // Another client with the same request.
-    let transaction = Transaction { client: Arc::new([9]), xid: 7, continues: false };
-    asked.push(engine.ask(Question { transaction, ..Engine::question(1, 7) }));
+    let asked: Vec<_> = (0..4).map(|client| engine.ask(Engine::same_question(client))).collect();
     for outcome in asked {
         assert_eq!(outcome.await.unwrap(), answered(Source::Asked));
     }
@@ -142,14 +145,51 @@ async fn an_ack_carries_what_its_offer_carried() {
     engine.fetch.says(Says::Nothing(60));
     sleep(Duration::from_secs(2)).await;
     // Another client with the same request brings the answer.
-    let transaction = Transaction { client: Arc::new([9]), xid: 7, continues: false };
-    let other = Question { transaction, ..Engine::question(1, 7) };
-    assert_eq!(engine.ask(other).await.unwrap(), answered(Source::Asked));
+    assert_eq!(engine.ask(Engine::same_question(9)).await.unwrap(), answered(Source::Asked));
     let mut request = Engine::question(1, 1);
     request.transaction.continues = true;
     assert_eq!(engine.lookups.answer_now(&request), Some(Outcome::FailedBefore));
     engine.lookups.exchange_over(&[1]);
     assert_eq!(engine.lookups.answer_now(&request), Some(answered(Source::Cached)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_packet_of_a_client_waits_for_a_lookup() {
+    let engine = engine(after(100, Says::Nothing(0)));
+    let mut last = engine.ask(Engine::question(1, 0));
+    for xid in 1..100 {
+        let later = engine.ask(Engine::question(1, xid));
+        assert_eq!(last.await.unwrap(), Outcome::Shed);
+        last = later;
+    }
+    assert_eq!(last.await.unwrap(), answered(Source::Asked));
+    assert_eq!(engine.fetch.asked().len(), 1);
+}
+
+/// The time of each packet counts, not the time of the first one that waits for the lookup.
+#[tokio::test(start_paused = true)]
+async fn packets_that_wait_for_one_lookup_in_line_are_patient_each() {
+    let engine = engine(after(900, Says::Nothing(0)));
+    let _in_flight = [11, 12, 13, 14].map(|client| engine.ask(Engine::question(client, 1)));
+    let first = engine.ask(Engine::same_question(1));
+    sleep(Duration::from_millis(950)).await;
+    let second = engine.ask(Engine::same_question(2));
+    assert_eq!(first.await.unwrap(), Outcome::Shed);
+    assert_eq!(second.await.unwrap(), answered(Source::Asked));
+}
+
+/// A client that had a reply does not get an answer that must not be kept.
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_the_next_packet_of_clients_that_ask_again_alone() {
+    let engine = engine(after(100, Says::Nothing(0)));
+    let had_reply = Question { asks_again: false, ..Engine::question(1, 1) };
+    for question in [Engine::same_question(2), had_reply] {
+        assert_eq!(engine.lookups.leave(&question, true), Outcome::Shed);
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(engine.now(1, 2), None);
+    let again = engine.lookups.answer_now(&Engine::same_question(2));
+    assert_eq!(again, Some(answered(Source::Cached)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +271,8 @@ async fn a_packet_that_leaves_a_lookup_in_flight_gets_no_stale_answer() {
 #[tokio::test(start_paused = true)]
 async fn lookups_in_line_end_when_the_services_go_down() {
     let engine = engine(after(100, Says::Fails));
-    let asked: Vec<_> = (1..=9).map(|client| engine.ask(Engine::question(client, 1))).collect();
+    // More than end in one step.
+    let asked: Vec<_> = (1..=250).map(|client| engine.ask(Engine::question(client, 1))).collect();
     for outcome in asked {
         assert_eq!(outcome.await.unwrap(), Outcome::Failed);
     }
@@ -268,7 +309,8 @@ async fn a_panic_is_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn packets_that_wait_are_let_go_when_the_engine_closes() {
     let engine = engine(Says::Never);
-    let waiting = [1, 1, 2].map(|client| engine.ask(Engine::question(client, 1)));
+    let mut waiting = vec![engine.ask(Engine::same_question(3))];
+    waiting.extend([1, 2].map(|client| engine.ask(Engine::question(client, 1))));
     engine.lookups.close();
     for outcome in waiting {
         assert_eq!(outcome.await.unwrap(), Outcome::LetGo);
