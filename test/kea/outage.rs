@@ -302,6 +302,46 @@ fn a_file_that_cannot_be_read_is_set_aside_and_never_stops_kea() {
     });
 }
 
+/// `kea-dhcp4 -T` loads and unloads the library, beside a Kea that serves.
+#[test]
+fn a_check_of_the_configuration_leaves_the_file_alone() {
+    in_both_modes(|threads| {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("answers");
+        let service = Service::echo();
+        let setup = with_file(threads, &service, &file);
+        setup.check().assert_clean();
+        assert!(!file.exists(), "a file without answers");
+        fs::write(&file, "garbage").expect("a file");
+        setup.check().assert_clean();
+        assert_eq!(fs::read_to_string(&file).expect("the file, where it was"), "garbage");
+    });
+}
+
+/// Answers of other services do not count as fresh, also where a restart brings them.
+#[test]
+fn a_file_of_another_service_s_answers_serves_until_there_are_new_ones() {
+    in_both_modes(|threads| {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("answers");
+        let [old, new] = ["old", "new"].map(|name| Service::json(json!({"224": name})));
+        let setup_of = |service: &Service| {
+            setup(threads, service, json!({"cache-file": file, "cache-ttl": 600}))
+        };
+        let kea = setup_of(&old).start();
+        assert_eq!(kea.client().with(82, FOO_BAR).discover().chain().as_deref(), Some("old"));
+        kea.stop().assert_clean();
+        let kea = setup_of(&new).start();
+        assert_eq!(kea.client().with(82, FOO_BAR).discover().chain().as_deref(), Some("new"));
+        kea.stop().assert_clean();
+        let mut gone = new;
+        gone.stop();
+        let kea = setup_of(&gone).start();
+        assert_eq!(kea.client().with(82, FOO_BAR).discover().chain().as_deref(), Some("new"));
+        assert!(kea.stop().status.success());
+    });
+}
+
 #[test]
 fn a_file_that_cannot_be_written_is_an_error_in_the_log_alone() {
     in_both_modes(|threads| {

@@ -203,6 +203,12 @@ impl Setup {
         }
     }
 
+    /// Has Kea check the configuration without serving anybody. Returns how Kea ended. Kea 2.2 has
+    /// no check that loads hook libraries (`-T`).
+    pub fn check(&self) -> End {
+        self.spawn(if parks() { "-T" } else { "-t" }).unwrap_or_else(|error| panic!("{error:#}")).wait()
+    }
+
     fn logger(mut self, name: &str, severity: &str) -> Setup {
         self.loggers.retain(|logger| logger["name"] != name);
         self.loggers.push(json!({
@@ -216,7 +222,7 @@ impl Setup {
 
     fn launch(&self) -> Result<Launch> {
         for _ in 0..20 {
-            let kea = self.spawn()?;
+            let kea = self.spawn("-c")?;
             if self.quiet {
                 // A quiet Kea does not log that it is ready, but it takes no command before.
                 wait_until_within(2 * PATIENCE, || {
@@ -244,7 +250,8 @@ impl Setup {
         bail!("no free UDP port for kea-dhcp4 after 20 tries")
     }
 
-    fn spawn(&self) -> Result<Kea> {
+    /// Starts a Kea that reads its configuration in this mode: `-c`, `-t` or `-T`.
+    fn spawn(&self, mode: &str) -> Result<Kea> {
         let program = crate::program("kea-dhcp4", "kea-dhcp4-server")?;
         let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let relay = Relay::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
@@ -263,7 +270,7 @@ impl Setup {
             .args(["--pdeathsig", "KILL", "--"])
             .args(&self.runner)
             .arg(program)
-            .arg("-c")
+            .arg(mode)
             .arg(configuration);
         command.args(["-p", &port.to_string()]);
         if !self.relay_ports {
