@@ -15,8 +15,10 @@
 
 #include "kea-hook-remote-opts/shim/differences.h"
 #include "kea-hook-remote-opts/shim/packet.h"
+#include "kea-hook-remote-opts/src/callouts.rs.h"
 
 using isc::dhcp::CfgMgr;
+using isc::dhcp::CfgOptionDefPtr;
 using isc::dhcp::LibDHCP;
 using isc::dhcp::Option;
 using isc::dhcp::OptionBuffer;
@@ -27,20 +29,31 @@ namespace remote_opts {
 
 namespace {
 
+// The definitions of the classes that the client is in.
+std::vector<CfgOptionDefPtr> class_definitions(const isc::dhcp::Pkt4Ptr& query) {
+    std::vector<CfgOptionDefPtr> found;
+    if (const auto dictionary = CfgMgr::instance().getCurrentCfg()->getClientClassDictionary()) {
+        for (const auto& name : query->getClasses()) {
+            const auto client_class = dictionary->findClass(name);
+            const auto definitions = client_class ? client_class->getCfgOptionDef() : nullptr;
+            // Kea gives a class without definitions an empty set of them.
+            if (definitions && !definitions->getContainer().getOptionSpaceNames().empty()) {
+                found.push_back(definitions);
+            }
+        }
+    }
+    return found;
+}
+
 // Looks in the order in which Kea itself looks for the definition of an option that a class may
 // define (43, 224 to 254): the client's classes, the standard, the configuration, and the
 // definitions of last resort.
 template <typename Key>
 OptionDefinitionPtr find(const isc::dhcp::Pkt4Ptr& query, const std::string& space,
                          const Key& key) {
-    if (const auto dictionary = CfgMgr::instance().getCurrentCfg()->getClientClassDictionary()) {
-        for (const auto& name : query->getClasses()) {
-            const auto client_class = dictionary->findClass(name);
-            if (client_class && client_class->getCfgOptionDef()) {
-                if (const auto definition = client_class->getCfgOptionDef()->get(space, key)) {
-                    return definition;
-                }
-            }
+    for (const auto& definitions : class_definitions(query)) {
+        if (const auto definition = definitions->get(space, key)) {
+            return definition;
         }
     }
     auto definition = LibDHCP::getOptionDef(space, key);
@@ -58,6 +71,10 @@ std::unique_ptr<Definition> wrapped(const OptionDefinitionPtr& found) {
 }
 
 }  // namespace
+
+bool has_class_definitions(const Packet& query) {
+    return !class_definitions(query.pointer()).empty();
+}
 
 std::unique_ptr<Definition> definition_by_code(const Packet& query, rust::Str space,
                                                std::uint16_t code) {
@@ -118,9 +135,12 @@ std::unique_ptr<EncodedOption> encode_raw(std::uint8_t code,
     return std::make_unique<EncodedOption>(option);
 }
 
-std::uint8_t EncodedOption::code() const { return static_cast<std::uint8_t>(option_->getType()); }
-
 std::size_t EncodedOption::length() const { return option_->len() - option_->getHeaderLen(); }
+
+void EncodedOption::read_payload(rust::Vec<std::uint8_t>& payload) const {
+    const auto bytes = option_->toBinary();
+    append(payload, {bytes.data(), bytes.size()});
+}
 
 void EncodedOption::add_sub_option(std::unique_ptr<EncodedOption> sub_option) {
     option_->addOption(sub_option->option_);

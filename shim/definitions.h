@@ -22,13 +22,10 @@ class EncodedOption {
   public:
     explicit EncodedOption(const isc::dhcp::OptionPtr& option) : option_(option) {}
 
-    std::uint8_t code() const;
     // In bytes, of the payload.
     std::size_t length() const;
+    void read_payload(rust::Vec<std::uint8_t>& payload) const;
     void add_sub_option(std::unique_ptr<EncodedOption> sub_option);
-
-    // For the shim.
-    const isc::dhcp::OptionPtr& pointer() const { return option_; }
 
   private:
     isc::dhcp::OptionPtr option_;
@@ -55,6 +52,8 @@ class Definition {
 
 std::unique_ptr<EncodedOption> encode_raw(std::uint8_t code,
                                           rust::Slice<const std::uint8_t> payload);
+
+bool has_class_definitions(const Packet& query);
 
 // The definition that applies to this query's client; null where Kea has none.
 std::unique_ptr<Definition> definition_by_code(const Packet& query, rust::Str space,

@@ -14,7 +14,6 @@
 #include <typeinfo>
 #include <vector>
 
-#include "kea-hook-remote-opts/shim/definitions.h"
 #include "kea-hook-remote-opts/shim/differences.h"
 #include "kea-hook-remote-opts/src/callouts.rs.h"
 
@@ -94,15 +93,12 @@ bool Packet::read_sub_option(std::uint8_t code, std::uint8_t sub_code,
     return option && read(find_option(option->getOptions(), sub_code), value);
 }
 
-void Packet::replace_option(const EncodedOption& encoded) const {
-    const auto& option = encoded.pointer();
-    remove_option(encoded.code());
+void Packet::replace_option(std::uint8_t code, rust::Slice<const std::uint8_t> payload) const {
+    remove_option(code);
     // As plain bytes: Kea has types of its own for some options, and changes such an option before
     // it sends it.
-    const auto& type = *option;
-    packet_->addOption(typeid(type) == typeid(Option)
-                           ? option
-                           : OptionPtr(new Option(Option::V4, encoded.code(), option->toBinary())));
+    packet_->addOption(
+        OptionPtr(new Option(Option::V4, code, OptionBuffer(payload.begin(), payload.end()))));
 }
 
 bool Packet::remove_option(std::uint8_t code) const {

@@ -11,8 +11,6 @@
 
 namespace remote_opts {
 
-class EncodedOption;
-
 // A DHCPv4 query or reply in a callout. A member function throws what Kea's own functions throw.
 class Packet {
   public:
@@ -31,7 +29,7 @@ class Packet {
                          rust::Vec<std::uint8_t>& value) const;
 
     // Writes.
-    void replace_option(const EncodedOption& option) const;
+    void replace_option(std::uint8_t code, rust::Slice<const std::uint8_t> payload) const;
     bool remove_option(std::uint8_t code) const;
     void set_next_server(rust::Str address) const;
     void set_server_hostname(rust::Str name) const;

@@ -10,11 +10,11 @@ pub use bridge::{
     Severity,
 };
 pub(crate) use bridge::{
-    add_to_statistic, can_park, definition_by_code, definition_by_name, encode_raw, log_enabled,
-    log_message, lowest_socket, packet_label, packet_queue_length, packet_queue_limit,
-    packet_threads, park, parse_expression, shim_dhcp4_srv_configured, shim_load,
-    shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select, shim_unload, shim_version,
-    unwatch_main_thread, watch_main_thread,
+    add_to_statistic, can_park, definition_by_code, definition_by_name, encode_raw,
+    has_class_definitions, log_enabled, log_message, lowest_socket, packet_label,
+    packet_queue_length, packet_queue_limit, packet_threads, park, parse_expression,
+    shim_dhcp4_srv_configured, shim_load, shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select,
+    shim_unload, shim_version, unwatch_main_thread, watch_main_thread,
 };
 
 // Unsafe: cxx generates the glue of the functions that are declared here.
@@ -114,8 +114,8 @@ mod bridge {
             sub_code: u8,
             value: &mut Vec<u8>,
         ) -> Result<bool>;
-        /// Puts an option in the place of every option of the same code.
-        fn replace_option(self: &Packet, option: &EncodedOption) -> Result<()>;
+        /// Puts an option with this code and payload in the place of every option of the same code.
+        fn replace_option(self: &Packet, code: u8, payload: &[u8]) -> Result<()>;
         /// Removes every option of this code; false when the packet has none.
         fn remove_option(self: &Packet, code: u8) -> Result<bool>;
         /// Sets siaddr, from an IPv4 address as text.
@@ -139,6 +139,8 @@ mod bridge {
         /// where the query lacks the option that the expression reads.
         fn read(self: &Expression, query: &Packet, value: &mut Vec<u8>) -> Result<()>;
 
+        /// Whether one of the query's client classes defines options of its own.
+        fn has_class_definitions(query: &Packet) -> Result<bool>;
         /// One of Kea's option definitions.
         type Definition;
         /// The definition, for this query's client, of the option of this code in a space. The
@@ -174,6 +176,8 @@ mod bridge {
         fn encode_raw(code: u8, payload: &[u8]) -> Result<UniquePtr<EncodedOption>>;
         /// The length of the option's payload in bytes.
         fn length(self: &EncodedOption) -> Result<usize>;
+        /// Appends the option's payload to `payload`.
+        fn read_payload(self: &EncodedOption, payload: &mut Vec<u8>) -> Result<()>;
         /// Adds a sub-option.
         fn add_sub_option(
             self: Pin<&mut EncodedOption>,

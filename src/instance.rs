@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -87,8 +87,13 @@ pub struct Instance {
 /// ended: no older answers are written after that.
 static FILE: Mutex<u64> = Mutex::new(0);
 
+/// How many configurations have been loaded.
+static LOADED: AtomicU64 = AtomicU64::new(0);
+
 /// What it takes to edit a reply, beside the answer. Any packet thread.
 pub struct Editing {
+    /// The number of the configuration. Another configuration may have other option definitions.
+    pub configuration: u64,
     /// The first service. Lines show a request's URL as this service gets it.
     pub first_service: ServiceUrl,
     /// For lines about refused members of answers.
@@ -235,6 +240,7 @@ impl Instance {
             places: Arc::default(),
             parking_full: Throttle::default(),
             editing: Arc::new(Editing {
+                configuration: LOADED.fetch_add(1, Ordering::Relaxed),
                 first_service: settings.services[0].clone(),
                 refusals: Throttle::of(REFUSALS),
                 not_edited: Throttle::default(),

@@ -13,6 +13,7 @@
 //! | [`instance`] | one loaded configuration: load, unload |
 //! | [`packet_lookup`] | one packet's lookup, between its callouts |
 //! | [`query`] | packet → facts → admitted? → request |
+//! | [`encode`] | answer → payloads of options, by Kea's definitions |
 //! | [`reply`] | answer → DHCP reply |
 //! | [`parking`] | places in Kea's parking lot, and a packet in it |
 //! | [`main_thread`] | work for Kea's main thread |
@@ -24,6 +25,7 @@
 //! two link attributes in this file are unsafe by their form alone.
 
 pub mod callouts;
+pub mod encode;
 pub mod exports;
 pub mod ffi;
 pub mod instance;

@@ -477,7 +477,8 @@ impl Lookup {
         };
         let refuse = |reason: &dyn Display, member: &Member| self.refuse(reason, member);
         let mut written = REMOPTS_EDITED.debug_enabled().then(Vec::new);
-        reply::apply(answer, query, reply, &refuse, written.as_mut());
+        let configuration = self.editing.configuration;
+        reply::apply(answer, query, reply, configuration, &refuse, written.as_mut());
         if let Some(written) = written {
             let url = self.question.request.shown_at(&self.editing.first_service);
             REMOPTS_EDITED.debug([&self.question.label, &written.join(", "), &url]);

@@ -1,54 +1,50 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Answer → DHCP reply: each edit is written by itself. Kea's option definitions do the encoding.
+//! Answer → DHCP reply: each edit is written by itself.
 //!
 //! [`crate::packet_lookup`] calls it at pkt4_send, in packet threads.
 
 use std::error::Error;
 use std::fmt;
 
-use cxx::UniquePtr;
-use remote_opts_core::answer::length::{FIXED, MAX_REPLY, MAX_SUB_OPTION, wire_length};
+use remote_opts_core::answer::length::{FIXED, MAX_REPLY, wire_length};
 use remote_opts_core::answer::{
-    Answer, BOOT_FILE_NAME, Change, Edit, Member, NEXT_SERVER, OptionId, OptionValue, Reason,
-    SERVER_HOSTNAME, is_of_the_protocol,
+    Answer, BOOT_FILE_NAME, Change, Member, NEXT_SERVER, Reason, SERVER_HOSTNAME,
 };
 
-use crate::ffi::{self, Definition, EncodedOption, Packet};
-
-/// Kea's name of the space of the options.
-const DHCP4: &str = "dhcp4";
-/// The code of the vendor specific information option (RFC 2132, section 8.4).
-const VENDOR_OPTIONS: u8 = 43;
-/// Kea's name of the space of option 43's sub-options, where no definition names another space.
-const VENDOR_OPTIONS_SPACE: &str = "vendor-encapsulated-options-space";
+use crate::encode::{EncodedEdit, with_encoded};
+use crate::ffi::Packet;
 
 /// Writes the answer into the reply. An edit that cannot be written costs no other edit; `refuse`
 /// is told why. What was written is added to `written`, if the caller wants to know: the code of an
-/// option (-code: removed), or the name of a header field.
+/// option (-code: removed), or the name of a header field. `configuration` is the number of Kea's
+/// present configuration.
 pub fn apply(
     answer: &Answer,
     query: &Packet,
     reply: &Packet,
+    configuration: u64,
     refuse: &dyn Fn(&dyn fmt::Display, &Member),
     written: Option<&mut Vec<String>>,
 ) {
     for refusal in &answer.refused {
         refuse(&refusal.reason, &refusal.member);
     }
-    let mut editor = Editor { query, reply, codes: Vec::new(), lengths: None, written };
-    // Removals come first: they make room.
-    let is_removal = |edit: &&Edit| matches!(edit.change, Change::Option(_, OptionValue::Removed));
-    let removals = answer.edits.iter().filter(is_removal);
-    for edit in removals.chain(answer.edits.iter().filter(|edit| !is_removal(edit))) {
-        if let Err(reason) = editor.write(&edit.change) {
-            refuse(&reason, &edit.member);
+    let mut editor = Editor { reply, codes: Vec::new(), lengths: None, written };
+    with_encoded(answer, query, configuration, |encoded| {
+        let edits = || answer.edits.iter().zip(encoded);
+        // Removals come first: they make room.
+        let is_removal = |encoded: &EncodedEdit| matches!(encoded, EncodedEdit::Removal(_));
+        let removals = edits().filter(|(_, encoded)| is_removal(encoded));
+        for (edit, encoded) in removals.chain(edits().filter(|(_, encoded)| !is_removal(encoded))) {
+            if let Err(reason) = editor.write(&edit.change, encoded) {
+                refuse(&reason, &edit.member);
+            }
         }
-    }
+    });
 }
 
 /// Edits one reply by one answer.
 struct Editor<'a> {
-    query: &'a Packet,
     reply: &'a Packet,
     /// The codes of the options that this answer has edited.
     codes: Vec<u8>,
@@ -58,28 +54,51 @@ struct Editor<'a> {
 }
 
 impl Editor<'_> {
-    fn write(&mut self, change: &Change) -> Result<(), Box<dyn Error>> {
+    fn write(&mut self, change: &Change, encoded: &EncodedEdit) -> Result<(), Box<dyn Error>> {
         let reply = self.reply;
-        match change {
-            Change::NextServer(address) => {
-                reply.set_next_server(&address.to_string())?;
-                self.note(|| NEXT_SERVER.to_owned());
+        match encoded {
+            EncodedEdit::HeaderField => return self.write_header_field(change),
+            EncodedEdit::Refused(reason) => return Err(reason.as_str().into()),
+            EncodedEdit::Removal(code) => {
+                self.first_edit_of(*code)?;
+                reply.remove_option(*code)?;
+                self.codes.push(*code);
+                self.note(|| format!("-{code}"));
             }
-            Change::ServerHostname(name) => {
-                reply.set_server_hostname(name)?;
-                self.note(|| SERVER_HOSTNAME.to_owned());
-            }
-            Change::BootFileName(name) => {
-                reply.set_boot_file_name(name)?;
-                self.note(|| BOOT_FILE_NAME.to_owned());
-            }
-            Change::Option(id, value) => {
-                let code = self.write_option(id, value)?;
-                let sign = if *value == OptionValue::Removed { "-" } else { "" };
-                self.note(|| format!("{sign}{code}"));
+            EncodedEdit::Option(code, payload) => {
+                self.first_edit_of(*code)?;
+                self.take_room(*code, payload.len())?;
+                reply.replace_option(*code, payload)?;
+                self.codes.push(*code);
+                self.note(|| code.to_string());
             }
         }
         Ok(())
+    }
+
+    fn write_header_field(&mut self, change: &Change) -> Result<(), Box<dyn Error>> {
+        let (reply, name) = (
+            self.reply,
+            match change {
+                Change::NextServer(_) => NEXT_SERVER,
+                Change::ServerHostname(_) => SERVER_HOSTNAME,
+                Change::BootFileName(_) => BOOT_FILE_NAME,
+                Change::Option(..) => return Ok(()),
+            },
+        );
+        match change {
+            Change::NextServer(address) => reply.set_next_server(&address.to_string())?,
+            Change::ServerHostname(name) => reply.set_server_hostname(name)?,
+            Change::BootFileName(name) => reply.set_boot_file_name(name)?,
+            Change::Option(..) => {}
+        }
+        self.note(|| name.to_owned());
+        Ok(())
+    }
+
+    /// Refuses a second edit of one option.
+    fn first_edit_of(&self, code: u8) -> Result<(), Reason> {
+        if self.codes.contains(&code) { Err(Reason::Twice) } else { Ok(()) }
     }
 
     /// Notes what was written.
@@ -87,26 +106,6 @@ impl Editor<'_> {
         if let Some(written) = &mut self.written {
             written.push(what());
         }
-    }
-
-    /// Writes or removes an option, and returns its code.
-    fn write_option(&mut self, id: &OptionId, value: &OptionValue) -> Result<u8, Box<dyn Error>> {
-        let (code, definition) = find(self.query, DHCP4, id)?;
-        if is_of_the_protocol(code) {
-            return Err(Reason::Protocol.into());
-        }
-        if self.codes.contains(&code) {
-            return Err(Reason::Twice.into());
-        }
-        if *value == OptionValue::Removed {
-            self.reply.remove_option(code)?;
-        } else {
-            let option = encode(self.query, code, &definition, value)?;
-            self.take_room(code, option.length()?)?;
-            self.reply.replace_option(&option)?;
-        }
-        self.codes.push(code);
-        Ok(code)
     }
 
     /// Counts an option with a payload of `length` bytes in the place of every option of this code,
@@ -128,105 +127,4 @@ impl Editor<'_> {
         lengths.push((code, length));
         Ok(())
     }
-}
-
-/// The code and the definition of an option (in the space "dhcp4") or sub-option. The definition is
-/// null where Kea has none. An empty space is a space that no definition names, so that nothing is
-/// defined in it.
-fn find(
-    query: &Packet,
-    space: &str,
-    id: &OptionId,
-) -> Result<(u8, UniquePtr<Definition>), Box<dyn Error>> {
-    match id {
-        OptionId::Code(code) if space.is_empty() => Ok((*code, UniquePtr::null())),
-        OptionId::Code(code) => {
-            Ok((*code, ffi::definition_by_code(query, space, u16::from(*code))?))
-        }
-        OptionId::Name(name) => {
-            let definition = ffi::definition_by_name(query, space, name)?;
-            let code = definition.as_ref().ok_or(Reason::NoName)?.code()?;
-            Ok((u8::try_from(code).map_err(|_| Reason::NoCode)?, definition))
-        }
-    }
-}
-
-/// The option or sub-option of this code with this value.
-fn encode(
-    query: &Packet,
-    code: u8,
-    definition: &UniquePtr<Definition>,
-    value: &OptionValue,
-) -> Result<UniquePtr<EncodedOption>, Box<dyn Error>> {
-    let raw = |payload: &[u8]| ffi::encode_raw(code, payload);
-    let Some(definition) = definition.as_ref() else {
-        return match value {
-            OptionValue::Text(text) => not_empty(raw(text.as_bytes())?),
-            OptionValue::Bytes(bytes) => not_empty(raw(bytes)?),
-            OptionValue::SubOptions(members) => {
-                with_sub_options(query, raw(&[])?, sub_option_space(code, ""), members)
-            }
-            OptionValue::Fields(_) | OptionValue::Removed => Err(Reason::NoDefinition.into()),
-        };
-    };
-    let has_no_value = definition.is_empty()?;
-    let option = match value {
-        OptionValue::Bytes(bytes) => raw(bytes)?,
-        // A definition of one text does not split the text at its commas.
-        OptionValue::Text(text) if definition.is_text()? => raw(text.as_bytes())?,
-        // An option that has only sub-options takes them in one piece.
-        OptionValue::Text(text) if has_no_value && !definition.sub_option_space()?.is_empty() => {
-            raw(text.as_bytes())?
-        }
-        OptionValue::Text(text) => definition.encode_text(text)?,
-        OptionValue::Fields(fields) => definition.encode(fields)?,
-        OptionValue::SubOptions(_) if !has_no_value => return Err(Reason::HasValue.into()),
-        OptionValue::SubOptions(members) => {
-            let space = definition.sub_option_space()?;
-            with_sub_options(query, raw(&[])?, sub_option_space(code, &space), members)?
-        }
-        OptionValue::Removed => return Err(Reason::NoRemoval.into()),
-    };
-    if has_no_value { Ok(option) } else { not_empty(option) }
-}
-
-/// Refuses an option without a payload. Such an option is well-formed only where its definition
-/// says so (RFC 2132, section 2).
-fn not_empty(option: UniquePtr<EncodedOption>) -> Result<UniquePtr<EncodedOption>, Box<dyn Error>> {
-    if option.length()? == 0 { Err(Reason::Empty.into()) } else { Ok(option) }
-}
-
-/// The space of the sub-options of the option of this code, whose definition names the space
-/// `defined`, or no space (empty).
-fn sub_option_space(code: u8, defined: &str) -> &str {
-    if defined.is_empty() && code == VENDOR_OPTIONS { VENDOR_OPTIONS_SPACE } else { defined }
-}
-
-/// Adds sub-options of this space to an option. The error names the sub-option that cannot be
-/// added.
-fn with_sub_options(
-    query: &Packet,
-    mut option: UniquePtr<EncodedOption>,
-    space: &str,
-    members: &[(OptionId, OptionValue)],
-) -> Result<UniquePtr<EncodedOption>, Box<dyn Error>> {
-    let mut codes = Vec::new();
-    let mut encode_member = |id: &OptionId, value: &OptionValue| {
-        let (code, definition) = find(query, space, id)?;
-        if codes.contains(&code) {
-            return Err(Reason::Twice.into());
-        }
-        codes.push(code);
-        let sub_option = encode(query, code, &definition, value)?;
-        if sub_option.length()? > MAX_SUB_OPTION {
-            return Err(Box::<dyn Error>::from(Reason::LongSubOption));
-        }
-        Ok(sub_option)
-    };
-    for (id, value) in members {
-        let sub_option =
-            encode_member(id, value).map_err(|reason| format!("sub-option {id}: {reason}"))?;
-        option.pin_mut().add_sub_option(sub_option)?;
-    }
-    Ok(option)
 }

@@ -345,12 +345,40 @@ fn the_space_of_option_43_is_that_of_the_client_s_class() {
             )
             .hook(json!({"url": service.url("/")}))
             .start();
-        let offer = kea.client().with(82, FOO_BAR).with(77, "rpi").discover();
-        assert_eq!(offer.option(43), Some(vec![6, 4, 0, 0, 0, 3]));
-        // For other clients sub-option 6 has no definition.
-        let other = kea.client().with(82, FOO_BAR);
-        assert_eq!(other.discover().option(43), None);
-        kea.logged(&["REMOPTS_EDIT_REFUSED", &other.hwaddr(), "no definition"]);
+        // One answer serves both kinds of clients in turn.
+        for _ in 0..2 {
+            let offer = kea.client().with(82, FOO_BAR).with(77, "rpi").discover();
+            assert_eq!(offer.option(43), Some(vec![6, 4, 0, 0, 0, 3]));
+            // For other clients sub-option 6 has no definition.
+            let other = kea.client().with(82, FOO_BAR);
+            assert_eq!(other.discover().option(43), None);
+            kea.logged(&["REMOPTS_EDIT_REFUSED", &other.hwaddr(), "no definition"]);
+        }
+        assert_eq!(service.asked(), 1);
+    });
+}
+
+/// A kept answer is encoded by the definitions of the configuration that is in force.
+#[test]
+fn a_reload_brings_new_definitions_to_kept_answers() {
+    in_both_modes(|threads| {
+        let service = Service::json(json!({"225": "3"}));
+        let define = |kind| json!([{ "name": "menu", "code": 225, "type": kind }]);
+        let kea = Setup::new(threads)
+            .set("option-def", define("uint8"))
+            .hook(json!({"url": service.url("/"), "cache-ttl": 600}))
+            .start();
+        let value = || kea.client().with(82, FOO_BAR).discover().option(225);
+        assert_eq!(value(), Some(vec![3]));
+        for (kind, expected) in [("uint16", vec![0, 3]), ("string", b"3".to_vec())] {
+            let mut configuration = kea.configuration();
+            configuration["Dhcp4"]["option-def"] = define(kind);
+            kea.set_configuration(configuration).unwrap();
+            for _ in 0..2 {
+                assert_eq!(value().as_ref(), Some(&expected));
+            }
+        }
+        assert_eq!(service.asked(), 1);
     });
 }
 

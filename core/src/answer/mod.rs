@@ -12,8 +12,10 @@ use thiserror::Error;
 
 pub mod length;
 mod parse;
+mod slot;
 
 pub use parse::{MAX_DEPTH, ParseError, parse};
+pub use slot::Slot;
 
 /// The member of the structured form that holds the options.
 pub const OPTIONS: &str = "options";
@@ -41,6 +43,8 @@ pub struct Answer {
     /// The body that the answer was read from, as the service sent it. Empty for a status that says
     /// "nothing for this client".
     pub body: Box<[u8]>,
+    /// For the adapter: the edits, encoded.
+    pub encoded: Slot,
 }
 
 impl Answer {

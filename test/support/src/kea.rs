@@ -206,7 +206,9 @@ impl Setup {
     /// Has Kea check the configuration without serving anybody. Returns how Kea ended. Kea 2.2 has
     /// no check that loads hook libraries (`-T`).
     pub fn check(&self) -> End {
-        self.spawn(if parks() { "-T" } else { "-t" }).unwrap_or_else(|error| panic!("{error:#}")).wait()
+        self.spawn(if parks() { "-T" } else { "-t" })
+            .unwrap_or_else(|error| panic!("{error:#}"))
+            .wait()
     }
 
     fn logger(mut self, name: &str, severity: &str) -> Setup {
