@@ -67,11 +67,7 @@ impl Relay {
 
     /// The next reply whose transaction `wanted` accepts; `None` when `patience` is over. Replies
     /// to other transactions stay for later calls.
-    pub(crate) fn receive(
-        &self,
-        wanted: impl Fn(u32) -> bool,
-        patience: Duration,
-    ) -> Option<Reply> {
+    pub fn receive(&self, wanted: impl Fn(u32) -> bool, patience: Duration) -> Option<Reply> {
         let end = Instant::now() + patience;
         let mut unclaimed = self.replies.unclaimed.lock().unwrap();
         loop {
@@ -410,7 +406,8 @@ impl Reply {
         options
     }
 
-    pub(crate) fn xid(&self) -> u32 {
+    /// The id of the transaction.
+    pub fn xid(&self) -> u32 {
         u32::from_be_bytes(self.wire[XID].try_into().expect("four bytes"))
     }
 

@@ -63,6 +63,8 @@ pub struct Setup {
     quiet: bool,
     /// Whether Kea replies to the port that a relay agent sends from.
     relay_ports: bool,
+    /// Whether leases survive a kill of Kea.
+    leases_persist: bool,
 }
 
 impl Setup {
@@ -99,6 +101,7 @@ impl Setup {
             runner: Vec::new(),
             quiet: false,
             relay_ports: false,
+            leases_persist: false,
         };
         setup.logger("kea-dhcp4", "INFO")
     }
@@ -172,6 +175,12 @@ impl Setup {
         self
     }
 
+    /// Has Kea keep its leases in a file, for [`Kea::kill_and_start`].
+    pub fn persistent_leases(mut self) -> Setup {
+        self.leases_persist = true;
+        self
+    }
+
     /// Sets a variable in Kea's environment.
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.environment.push((name.to_string(), value.to_string()));
@@ -226,10 +235,8 @@ impl Setup {
         for _ in 0..20 {
             let kea = self.spawn("-c")?;
             if self.quiet {
-                // A quiet Kea does not log that it is ready, but it takes no command before.
-                wait_until_within(2 * PATIENCE, || {
-                    kea.command("version-get").is_ok() || kea.log.has_ended()
-                });
+                // A quiet Kea does not log that it is ready.
+                kea.wait_for_commands();
             }
             let outcome = kea.log.wait(|lines, ended| {
                 let said = |id| lines.iter().any(|line| line.contains(id));
@@ -254,7 +261,6 @@ impl Setup {
 
     /// Starts a Kea that reads its configuration in this mode: `-c`, `-t` or `-T`.
     fn spawn(&self, mode: &str) -> Result<Kea> {
-        let program = crate::program("kea-dhcp4", "kea-dhcp4-server")?;
         let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let relay = Relay::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
 
@@ -262,9 +268,16 @@ impl Setup {
         // Kea 3.0 accepts only this mode for the folder of a control socket.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o750))?;
         let socket = folder.path().join("control");
-        let configuration = folder.path().join(CONFIGURATION);
-        fs::write(&configuration, self.configuration(folder.path(), &socket)?)?;
+        fs::write(folder.path().join(CONFIGURATION), self.configuration(folder.path(), &socket)?)?;
 
+        let log = Log::default();
+        let child = Some(self.run(mode, folder.path(), &relay, &log)?);
+        Ok(Kea { setup: self.clone(), child, relay: Arc::new(relay), log, socket, folder })
+    }
+
+    /// Runs Kea with the configuration in `folder`.
+    fn run(&self, mode: &str, folder: &Path, relay: &Relay, log: &Log) -> Result<Child> {
+        let program = crate::program("kea-dhcp4", "kea-dhcp4-server")?;
         // setpriv: the kernel ends Kea when this process dies without cleaning up. The kernel does
         // the same when the thread ends that started Kea, so this thread has to outlive the `Kea`.
         let mut command = Command::new("setpriv");
@@ -273,25 +286,24 @@ impl Setup {
             .args(&self.runner)
             .arg(program)
             .arg(mode)
-            .arg(configuration);
-        command.args(["-p", &port.to_string()]);
+            .arg(folder.join(CONFIGURATION));
+        let (server, _) = relay.addresses();
+        command.args(["-p", &server.port().to_string()]);
         if !self.relay_ports {
             command.args(["-P", &relay.port().to_string()]);
         }
         for variable in
             ["KEA_PIDFILE_DIR", "KEA_CONTROL_SOCKET_DIR", "KEA_DHCP_DATA_DIR", "KEA_LOG_FILE_DIR"]
         {
-            command.env(variable, folder.path());
+            command.env(variable, folder);
         }
-        command.env("KEA_LOCKFILE_DIR", "none").env("KEA_HOOKS_PATH", hooks(folder.path()));
+        command.env("KEA_LOCKFILE_DIR", "none").env("KEA_HOOKS_PATH", hooks(folder));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("setpriv of Debian's util-linux")?;
-
-        let log = Log::default();
         log.capture(child.stdout.take().context("Kea's output")?);
         log.capture(child.stderr.take().context("Kea's error output")?);
-        Ok(Kea { child: Some(child), relay: Arc::new(relay), log, socket, folder })
+        Ok(child)
     }
 
     fn configuration(&self, folder: &Path, socket: &Path) -> Result<String> {
@@ -305,6 +317,12 @@ impl Setup {
             libraries.push(json!({ "library": link, "parameters": parameters }));
         }
         let mut dhcp4 = self.dhcp4.clone();
+        if self.leases_persist {
+            // Kea 2.6.3 and later take the file from one folder alone: KEA_DHCP_DATA_DIR.
+            let file = folder.join("leases.csv");
+            let leases = json!({ "type": "memfile", "name": file, "lfc-interval": 0 });
+            dhcp4.insert("lease-database".into(), leases);
+        }
         dhcp4.insert("hooks-libraries".into(), Value::Array(libraries));
         dhcp4.insert("loggers".into(), Value::Array(self.loggers.clone()));
         dhcp4.insert(
@@ -333,17 +351,20 @@ fn hooks(folder: &Path) -> PathBuf {
 /// A running server. When it is dropped, it is stopped and its files are removed. A test that fails
 /// prints its log.
 pub struct Kea {
+    setup: Setup,
     /// The process; `None` once its end has been waited for.
     child: Option<Child>,
     relay: Arc<Relay>,
     log: Log,
     socket: PathBuf,
-    /// Holds the configuration, the control socket and the links to hook libraries.
+    /// Holds the configuration, the control socket, the links to hook libraries and, where leases
+    /// persist, the leases.
     folder: TempDir,
 }
 
 impl Kea {
-    pub(crate) fn relay(&self) -> &Relay {
+    /// The relay agent of all clients.
+    pub fn relay(&self) -> &Arc<Relay> {
         &self.relay
     }
 
@@ -453,6 +474,25 @@ impl Kea {
         let without_text = log.iter().find(|line| line.contains("@@Missing"));
         assert_eq!(without_text, None, "a message without its text");
         End { status, log }
+    }
+
+    /// Kills Kea (SIGKILL) and starts it again with the same configuration, ports and files. The
+    /// clients and the log stay. Leases need [`Setup::persistent_leases`] to stay.
+    pub fn kill_and_start(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL);
+        self.wait_at_most(PATIENCE).context("a Kea that SIGKILL ends")?;
+        self.log.wait(|_, ended| ended.then_some(()));
+        let folder = self.folder.path();
+        self.child = Some(self.setup.run("-c", folder, &self.relay, &self.log)?);
+        ensure!(self.wait_for_commands(), "Kea did not start again");
+        Ok(())
+    }
+
+    /// Waits until Kea takes commands: it takes none before it is ready. Returns false where Kea
+    /// ends instead.
+    fn wait_for_commands(&self) -> bool {
+        let ready = || self.command("version-get").is_ok();
+        wait_until_within(2 * PATIENCE, || ready() || self.log.has_ended()) && ready()
     }
 
     fn wait_at_most(&mut self, patience: Duration) -> Option<ExitStatus> {
