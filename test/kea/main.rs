@@ -6,6 +6,7 @@
 mod answer;
 mod cache;
 mod configuration;
+mod day;
 mod docs;
 mod examples;
 mod exchange;
