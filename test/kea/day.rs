@@ -319,14 +319,18 @@ impl<'a> Machines<'a> {
             // Kea reserves no address for an OFFER. After a reload or a kill it offers the same
             // address again, whatever hook library it has.
             let forgotten = *self.shared.offers_forgotten.lock().unwrap();
-            if let (Doing::Requesting(offer), None) = (&machine.doing, &machine.lease) {
-                if offer.arrived < forgotten {
-                    self.forgotten += 1;
-                    (machine.doing, machine.next) = (Doing::Discovering, Instant::now());
-                    return;
-                }
+            let is_keas_own = match (&machine.doing, &machine.lease) {
+                (Doing::Requesting(offer), None) => offer.arrived < forgotten,
+                _ => false,
+            };
+            (machine.doing, machine.lease) = (Doing::Discovering, None);
+            machine.next = Instant::now();
+            if is_keas_own {
+                self.forgotten += 1;
+            } else {
+                self.fail(index, "gets a DHCPNAK");
             }
-            return self.fail(index, "gets a DHCPNAK");
+            return;
         }
         let mut wrong = Vec::new();
         let own = about(machine.number);
