@@ -8,9 +8,9 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// The most threads that wait for the system's resolver at once. Where the resolver hangs, each
-/// name that is looked up keeps one of them for long.
-const RESOLVER_THREADS: usize = 8;
+/// The most threads that read and write files at once. (Names are resolved on threads of their own:
+/// the system's resolver may hang.)
+const FILE_THREADS: usize = 4;
 
 /// A thread that runs asynchronous work. Dropped, it stops the work and waits until the thread has
 /// ended, which takes no longer than the step that the work is at.
@@ -25,15 +25,15 @@ impl Runtime {
     /// Starts the thread. The error is the system's: no thread, or no descriptor, could be had.
     pub fn start() -> io::Result<Self> {
         let mut builder = Builder::new_current_thread();
-        let runtime = builder.enable_all().max_blocking_threads(RESOLVER_THREADS).build()?;
+        let runtime = builder.enable_all().max_blocking_threads(FILE_THREADS).build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = without_signals(|| {
             thread::Builder::new().name("remote-opts".into()).spawn(move || {
                 // The error says that the sender is dropped: the sign to stop.
                 let _ = runtime.block_on(stopped);
-                // Does not wait for the system's resolver, which nobody can interrupt. The library
-                // stays mapped for the resolver's threads: see build.rs, "nodelete".
+                // Does not wait for the threads of files. The library stays mapped for them, and
+                // for the threads of the system's resolver: see build.rs, "nodelete".
                 runtime.shutdown_background();
             })
         })?;

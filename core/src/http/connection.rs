@@ -12,6 +12,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, retry};
 use tokio::sync::Semaphore;
 
+use super::resolver::Resolver;
 use super::{Http1Limits, SetupError, files, headers};
 use crate::config::Settings;
 
@@ -25,7 +26,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 const ALPN: [&str; 2] = ["h2", "http/1.1"];
 
 /// Makes connections, with TLS where the URL says https.
-pub type Connector = HttpsConnector<HttpConnector>;
+pub type Connector = HttpsConnector<HttpConnector<Resolver>>;
 
 /// What the connections to all services of one configuration have in common.
 pub struct Connections {
@@ -51,6 +52,7 @@ impl Connections {
             .retry(retry::never())
             // A proxy named in the environment of Kea's process is not meant for the hook.
             .no_proxy()
+            .dns_resolver(Resolver::system())
             .tcp_nodelay(true)
             .tcp_keepalive(TCP_KEEP_ALIVE)
             .tcp_keepalive_interval(TCP_KEEP_ALIVE)
@@ -58,7 +60,7 @@ impl Connections {
             .connect_timeout(connect_timeout)
             .pool_max_idle_per_host(limits.idle)
             .build()?;
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::system());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(TCP_KEEP_ALIVE));
@@ -74,6 +76,10 @@ impl Connections {
     }
 }
 
+fn any_https(settings: &Settings) -> bool {
+    settings.services.iter().any(|service| service.url().scheme() == "https")
+}
+
 /// How TLS is spoken, with the files that the settings name.
 fn tls_connector(settings: &Settings) -> Result<TlsConnector, SetupError> {
     let mut tls = TlsConnector::builder();
@@ -81,8 +87,7 @@ fn tls_connector(settings: &Settings) -> Result<TlsConnector, SetupError> {
     let anchors = settings.trust_anchor.as_deref().map(files::trust_anchors).transpose()?;
     // To read the system's authorities takes longer than the rest of a load. Without an https
     // service nobody needs them.
-    let any_https = settings.services.iter().any(|service| service.url().scheme() == "https");
-    if anchors.is_some() || !any_https {
+    if anchors.is_some() || !any_https(settings) {
         tls.disable_built_in_roots(true);
     }
     for anchor in anchors.unwrap_or_default() {

@@ -34,6 +34,7 @@ mod connection;
 mod files;
 mod headers;
 mod http2;
+mod resolver;
 mod service;
 
 use connection::Connections;
