@@ -45,7 +45,9 @@ impl Connections {
     pub fn new(settings: &Settings, limits: Http1Limits) -> Result<Self, SetupError> {
         let tls = tls_connector(settings)?;
         // The addresses of a name share it, so that a dead first address leaves time for the next.
-        let connect_timeout = settings.timeout / settings.services.len().max(1) as u32;
+        // Before the first answer by TLS there are two connections: one finds the protocol out.
+        let attempts = if any_https(settings) { 2 } else { 1 };
+        let connect_timeout = settings.timeout / settings.services.len().max(1) as u32 / attempts;
         let http1 = Client::builder()
             .tls_backend_preconfigured(tls.clone())
             .redirect(Policy::none())
