@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use dhcproto::v4::MessageType;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{FOO_BAR, about, in_both_modes, port, size};
 use remote_opts_test_support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
-use remote_opts_test_support::service::{Answer, Service};
+use remote_opts_test_support::service::{Answer, Service, echo};
 use remote_opts_test_support::wait_until;
 
 /// A server that asks this service, with these parameters and the `url`.
@@ -311,5 +312,73 @@ fn a_cached_answer_needs_no_service() {
         service.stop();
         discover_all(&kea, 0..3);
         kea.stop().assert_clean();
+    });
+}
+
+/// Answers belong to requests. The URLs of two requests may be the same.
+#[test]
+fn requests_with_the_same_url_have_answers_of_their_own() {
+    in_both_modes(|threads| {
+        let asked = AtomicU32::new(0);
+        let service = Service::scripted(move |_| {
+            let number = asked.fetch_add(1, Ordering::SeqCst);
+            Answer::json(json!({"224": number.to_string()}))
+        });
+        let kea = Setup::new(threads)
+            .hook(json!({
+                "url": service.url("/{a}{b}"),
+                "query": {"a": "option[60].hex", "b": "option[77].hex"},
+                "cache-ttl": 600,
+            }))
+            .start();
+        for _ in 0..2 {
+            for (number, [a, b]) in [["rack1", "23"], ["rack12", "3"]].iter().enumerate() {
+                let offer = kea.client().with(60, a).with(77, b).discover();
+                assert_eq!(offer.chain(), Some(number.to_string()));
+            }
+        }
+        assert_eq!(service.targets(), ["/rack123", "/rack123"]);
+        kea.stop().assert_clean();
+    });
+}
+
+/// Anybody can come with ports that the service does not know.
+#[test]
+fn clients_for_whom_there_is_nothing_push_no_answer_out() {
+    in_both_modes(|threads| {
+        let mut service = Service::echo();
+        let parameters = json!({"cache-ttl": 600, "cache-size": 3});
+        let kea = setup(threads, &service, parameters).start();
+        discover_all(&kea, 0..3);
+        service.answer(Answer::status(404, ""));
+        for number in 10..50 {
+            assert_eq!(kea.client().with(82, port(number)).discover().chain(), None);
+        }
+        service.stop();
+        discover_all(&kea, 0..3);
+        kea.stop().assert_clean();
+    });
+}
+
+/// About 64 MiB, whatever `cache-size` says. An answer counts three times its body.
+#[test]
+fn the_bytes_of_the_cache_are_bounded() {
+    const CLIENTS: u32 = 400;
+    in_both_modes(|threads| {
+        let mut service = Service::scripted(|request| {
+            let Answer::Whole { mut body, .. } = echo(request) else { unreachable!() };
+            body.resize(0x10000, b' ');
+            Answer::text(body)
+        });
+        let parameters = json!({"cache-ttl": 600, "cache-size": 10_000_000});
+        let kea = setup(threads, &service, parameters).start();
+        discover_all(&kea, 0..CLIENTS);
+        service.stop();
+        let is_kept = |number: &u32| {
+            kea.client().with(82, port(*number)).discover().chain() == Some(about(*number))
+        };
+        let kept = (0..CLIENTS).filter(is_kept).count() as u32;
+        assert!((1..=64 * 1024 / 192).contains(&kept), "{kept} answers kept");
+        assert!(is_kept(&(CLIENTS - 1)) && !is_kept(&0), "the oldest goes first");
     });
 }

@@ -6,7 +6,10 @@
 mod answer;
 mod cache;
 mod configuration;
+mod crash;
 mod day;
+mod descriptors;
+mod dhcp4o6;
 mod docs;
 mod examples;
 mod exchange;
@@ -15,12 +18,14 @@ mod failure;
 mod filter;
 mod lifecycle;
 mod log;
+mod names;
 mod neighbours;
 mod nginx;
 mod outage;
 mod parking;
 mod request;
 mod services;
+mod stale;
 mod statistics;
 mod storm;
 mod tls;
@@ -31,8 +36,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use remote_opts_test_support::dhcp::Client;
-use remote_opts_test_support::kea::Threads;
+use remote_opts_test_support::kea::{self, Threads};
 use remote_opts_test_support::service::Service;
+use remote_opts_test_support::{wait_until, wait_until_within};
 
 /// Option 82 of a relay agent: "foo" as sub-option 1, "bar" as sub-option 2.
 const FOO_BAR: &[u8] = b"\x01\x03foo\x02\x03bar";
@@ -68,6 +74,25 @@ fn discover_all(clients: &[Client], service: &Service) -> Vec<Instant> {
         service.wait_until_asked(before + sent.len());
     }
     sent
+}
+
+/// The parameter `on-miss` of a test that has many lookups under way at once. A Kea that cannot park
+/// has few threads, and no thread waits with "retry".
+fn on_miss_for_many() -> &'static str {
+    if kea::parks() { "wait" } else { "retry" }
+}
+
+/// Has a client behind [`port`] ask until it has its OFFER, and checks that the OFFER has the answer
+/// of [`Service::echo`]. Another DISCOVER of the client may be on its way.
+#[track_caller]
+fn assert_answered_at_last(client: &Client, number: u32) {
+    wait_until("an OFFER", || {
+        if !client.has_reply() {
+            client.send_discover_again();
+        }
+        wait_until_within(Duration::from_millis(300), || client.has_reply())
+    });
+    assert_eq!(client.reply("DISCOVER").chain(), Some(about(number)));
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

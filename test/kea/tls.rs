@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use crate::{FOO_BAR, in_both_modes};
 use remote_opts_test_support::certificates::{Authority, Identity, elliptic_key, rsa_key};
 use remote_opts_test_support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
-use remote_opts_test_support::service::{Answer, Service};
+use remote_opts_test_support::service::{Answer, Request, Service};
+use remote_opts_test_support::wait_until;
 
 fn answer() -> Answer {
     Answer::json(json!({"224": "somestring"}))
@@ -228,6 +229,84 @@ fn the_token_is_read_again_at_each_reload() {
         let tokens = service.requests();
         let tokens = tokens.iter().map(|request| request.header("Authorization").unwrap());
         assert_eq!(tokens.collect::<Vec<_>>(), ["Bearer first", "Bearer second"]);
+    });
+}
+
+/// What a service says that takes this token alone.
+fn only(token: &'static str) -> impl Fn(&Request) -> Answer + Send + Sync + 'static {
+    move |request| match request.header("Authorization") {
+        Some(given) if given == format!("Bearer {token}") => answer().cache_control("no-store"),
+        _ => Answer::status(401, ""),
+    }
+}
+
+#[test]
+fn a_token_that_was_replaced_is_read_again_within_seconds() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let service = Service::answering(answer().cache_control("no-store"));
+        let parameters = json!({"bearer-token-file": write(&folder, "token", "first")});
+        let kea = setup(threads, &service, parameters).start();
+        kea.client().with(82, FOO_BAR).discover();
+        write(&folder, "token", "second");
+        kea.logged(&["INFO", "REMOPTS_FILES_READ"]);
+        kea.client().with(82, FOO_BAR).discover();
+        // A broken file leaves the token in use that was read before.
+        write(&folder, "token", "");
+        kea.logged(&["ERROR", "REMOPTS_FILES_NOT_READ", "bearer-token-file"]);
+        kea.client().with(82, FOO_BAR).discover();
+        let tokens = service.requests();
+        let tokens = tokens.iter().map(|request| request.header("Authorization").unwrap());
+        assert_eq!(tokens.collect::<Vec<_>>(), ["Bearer first", "Bearer second", "Bearer second"]);
+    });
+}
+
+/// The first request that the service refuses brings the new token, and its client the answer.
+#[test]
+fn a_token_that_was_replaced_is_read_again_at_once_on_a_401() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let service = Service::scripted(only("first"));
+        let parameters = json!({"bearer-token-file": write(&folder, "token", "first")});
+        let kea = setup(threads, &service, parameters).start();
+        for token in ["second", "third", "fourth"] {
+            assert!(kea.client().with(82, FOO_BAR).discover().chain().is_some());
+            service.script(only(token));
+            write(&folder, "token", token);
+        }
+        assert!(kea.client().with(82, FOO_BAR).discover().chain().is_some());
+        assert_eq!(kea.count("REMOPTS_LOOKUP_FAILED"), 0);
+        kea.stop().assert_clean();
+    });
+}
+
+#[test]
+fn a_client_certificate_that_was_replaced_is_shown_within_seconds() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let [authority, clients] = ["authority", "clients"].map(Authority::new);
+        let anchor = write(&folder, "authority.pem", authority.certificate_pem());
+        let replace = |name| {
+            let identity = clients.client(name, elliptic_key());
+            write_identity(&folder, "client", &identity)
+        };
+        let (certificate, key) = replace("first");
+        let service = Service::tls(
+            &authority.server("127.0.0.1"),
+            Some(&clients),
+            answer().cache_control("no-store"),
+        );
+        let parameters = json!({"trust-anchor": anchor, "cert-file": certificate, "key-file": key});
+        let kea = setup(threads, &service, parameters).start();
+        kea.client().with(82, FOO_BAR).discover();
+        replace("second");
+        kea.logged(&["REMOPTS_FILES_READ"]);
+        // The look at the files may have come between certificate and key.
+        wait_until("the new certificate", || {
+            assert!(kea.client().with(82, FOO_BAR).discover().chain().is_some());
+            service.requests().last().unwrap().client.as_deref() == Some("second")
+        });
+        assert_eq!(service.requests()[0].client.as_deref(), Some("first"));
     });
 }
 

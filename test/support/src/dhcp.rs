@@ -18,8 +18,14 @@ use crate::PATIENCE;
 /// sections 2 and 3).
 const OPTIONS: usize = 240;
 
+/// Where the number of relay agents is that a message has passed.
+const HOPS: usize = 3;
+
 /// Where the transaction id of a message is.
 const XID: Range<usize> = 4..8;
+
+/// Where the relay agent's address is.
+const GIADDR: Range<usize> = 24..28;
 
 /// The relay agent: the server sends every reply to its socket. A thread reads the socket all the
 /// time, so that no reply is lost and each reply has the time of its arrival.
@@ -101,7 +107,7 @@ impl Replies {
             if length == 0 {
                 return;
             }
-            let reply = Reply { wire: buffer[..length].to_vec(), arrived: Instant::now() };
+            let reply = Reply::new(buffer[..length].to_vec());
             self.unclaimed.lock().unwrap().push(reply);
             self.arrived.notify_all();
         }
@@ -272,7 +278,7 @@ impl Client {
         self.relay.replies.unclaimed.lock().unwrap().iter().any(|reply| reply.xid() == self.xid())
     }
 
-    fn new_transaction(&self) {
+    pub(crate) fn new_transaction(&self) {
         self.xid.store(new_xid(), Ordering::SeqCst);
     }
 
@@ -294,6 +300,17 @@ impl Client {
         ciaddr: Ipv4Addr,
         more: &[(u8, Vec<u8>)],
     ) {
+        self.relay.send(&self.query(giaddr, kind, ciaddr, more));
+    }
+
+    /// A query as it is on the wire.
+    fn query(
+        &self,
+        giaddr: Ipv4Addr,
+        kind: MessageType,
+        ciaddr: Ipv4Addr,
+        more: &[(u8, Vec<u8>)],
+    ) -> Vec<u8> {
         let unset = Ipv4Addr::UNSPECIFIED;
         let mut query =
             v4::Message::new_with_id(self.xid(), ciaddr, unset, unset, giaddr, &self.chaddr());
@@ -312,7 +329,22 @@ impl Client {
             wire.extend(value);
         }
         wire.push(OptionCode::End.into());
-        self.relay.send(&wire);
+        wire
+    }
+
+    /// A query that goes another way than through the relay agent: [`crate::dhcp4o6`] sends it.
+    pub(crate) fn query_by_dhcpv6(
+        &self,
+        kind: MessageType,
+        ciaddr: Ipv4Addr,
+        more: &[(u8, Vec<u8>)],
+    ) -> Vec<u8> {
+        // Such a query comes without a relay agent of DHCPv4. The address makes the client keep its
+        // option 82, and is taken out again.
+        let mut wire = self.query(Ipv4Addr::LOCALHOST, kind, ciaddr, more);
+        wire[GIADDR].fill(0);
+        wire[HOPS] = 0;
+        wire
     }
 }
 
@@ -338,6 +370,11 @@ impl PartialEq for Reply {
 }
 
 impl Reply {
+    /// A reply that has just arrived.
+    pub(crate) fn new(wire: Vec<u8>) -> Reply {
+        Reply { wire, arrived: Instant::now() }
+    }
+
     /// The message type.
     pub fn kind(&self) -> MessageType {
         MessageType::from(self.option(53).expect("a message type")[0])

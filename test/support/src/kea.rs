@@ -458,6 +458,12 @@ impl Kea {
         self.signal(Signal::SIGTERM);
     }
 
+    /// Ends Kea at once (SIGKILL), so that Kea has no time for anything. [`Kea::wait`] waits for the
+    /// end.
+    pub fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
     /// Asks Kea to end, and waits for the end.
     pub fn stop(self) -> End {
         self.terminate();

@@ -12,6 +12,7 @@
 
 pub mod certificates;
 pub mod dhcp;
+pub mod dhcp4o6;
 pub mod kea;
 pub mod library;
 pub mod load;

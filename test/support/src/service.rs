@@ -179,6 +179,14 @@ impl Service {
         Service::new(Some(tls), Arc::new(move |_| answer.clone()))
     }
 
+    /// Gives each request over TLS the answer that `script` returns for it.
+    pub fn tls_scripted(
+        identity: &Identity,
+        script: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Service {
+        Service::new(Some(certificates::acceptor(identity, None)), Arc::new(script))
+    }
+
     fn new(tls: Option<SslAcceptor>, script: Script) -> Service {
         let reserved = socket((Ipv4Addr::LOCALHOST, 0).into());
         let address = reserved.local_addr().expect("a bound socket").as_socket().expect("of IPv4");

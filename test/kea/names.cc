@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MPL-2.0
+// The system's resolver for a Kea of the tests: LD_PRELOAD puts it before the C library. The
+// environment variable REMOPTS_TEST_NAMES maps names to addresses, "name=address,address;…". A name
+// with "hangs" in the place of an address is never resolved. Standard error tells of each look-up.
+#include <dlfcn.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+#include <string>
+
+namespace {
+// The addresses of a name, as the environment has them; empty where it does not have the name.
+std::string addresses_of(const std::string& name) {
+    const char* const names = std::getenv("REMOPTS_TEST_NAMES");
+    std::istringstream entries(names ? names : "");
+    for (std::string entry; std::getline(entries, entry, ';');) {
+        if (entry.compare(0, name.size() + 1, name + "=") == 0) {
+            return entry.substr(name.size() + 1);
+        }
+    }
+    return "";
+}
+}  // namespace
+
+extern "C" int getaddrinfo(const char* name, const char* service, const addrinfo* hints,
+                           addrinfo** result) {
+    using Function = decltype(&getaddrinfo);
+    static const Function system = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "getaddrinfo"));
+    const std::string all = name ? addresses_of(name) : "";
+    if (all.empty()) {
+        return system(name, service, hints, result);
+    }
+    std::fprintf(stderr, "getaddrinfo: %s\n", name);
+    if (all == "hangs") {
+        for (;;) {
+            pause();
+        }
+    }
+    std::istringstream addresses(all);
+    addrinfo** end = result;
+    for (std::string address; std::getline(addresses, address, ',');) {
+        if (const int error = system(address.c_str(), service, hints, end)) {
+            return error;
+        }
+        while (*end) {
+            end = &(*end)->ai_next;
+        }
+    }
+    return 0;
+}
