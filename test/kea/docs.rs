@@ -30,6 +30,33 @@ fn numbers_of_the_benchmark_come_from_its_files() {
     }
 }
 
+/// Each row of the chapter's tables names its tests last.
+#[test]
+fn each_statement_about_failures_has_its_tests() {
+    let text = fs::read_to_string(project().join("docs/operating.md")).expect("docs/operating.md");
+    let (_, text) = text.split_once("\n## When the service fails\n").expect("the chapter");
+    let (text, _) = text.split_once("\n## ").expect("the chapter's end");
+    let mut rows = 0;
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        let cells = line.trim_matches('|').rsplit('|');
+        let last = cells.map(str::trim).next().expect("a cell");
+        if last.starts_with("shown by") || last.starts_with("--") {
+            continue;
+        }
+        rows += 1;
+        for name in last.split(", ") {
+            let path = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
+            let path = path.unwrap_or_else(|| panic!("no test's name in {line}"));
+            let (module, test) = path.rsplit_once("::").unwrap_or_else(|| panic!("{path}"));
+            let file = format!("test/kea/{}.rs", module.replace("::", "/"));
+            let source = fs::read_to_string(project().join(&file)).expect(&file);
+            let test = format!("#[test]\nfn {test}() {{");
+            assert!(source.contains(&test), "{file} has no test {path}");
+        }
+    }
+    assert!(rows > 25, "{rows} rows");
+}
+
 #[test]
 fn every_edit_of_the_answers_in_the_documents_is_applied() {
     let text = fs::read_to_string(project().join("docs/service.md")).expect("docs/service.md");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 // The system's resolver for a Kea of the tests: LD_PRELOAD puts it before the C library. The
 // environment variable REMOPTS_TEST_NAMES maps names to addresses, "name=address,address;…". A name
-// with "hangs" in the place of an address is never resolved. Standard error tells of each look-up.
+// with "hangs" in the place of an address is never resolved; a name with "fails" is unknown.
+// Standard error tells of each look-up.
 #include <dlfcn.h>
 #include <netdb.h>
 #include <sys/socket.h>
@@ -39,6 +40,9 @@ extern "C" int getaddrinfo(const char* name, const char* service, const addrinfo
         for (;;) {
             pause();
         }
+    }
+    if (all == "fails") {
+        return EAI_NONAME;
     }
     std::istringstream addresses(all);
     addrinfo** end = result;

@@ -41,13 +41,13 @@ fn resolver() -> &'static Path {
 }
 
 /// A server for which these names have these addresses.
-fn setup(threads: Threads, names: &str) -> Setup {
+pub fn setup(threads: Threads, names: &str) -> Setup {
     let library = resolver().to_str().expect("a path in UTF-8");
     Setup::new(threads).env("LD_PRELOAD", library).env("REMOPTS_TEST_NAMES", names)
 }
 
 /// The URL of a service by this name.
-fn by_name(service: &Service, name: &str) -> String {
+pub fn by_name(service: &Service, name: &str) -> String {
     service.url("/").replace("127.0.0.1", name)
 }
 

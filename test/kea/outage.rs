@@ -61,10 +61,13 @@ fn one_record_that_fails_costs_its_own_client_alone() {
 }
 
 #[test]
-fn a_service_that_refuses_unknown_machines_is_not_given_up() {
+fn a_service_that_responds_is_not_given_up_whatever_it_says() {
     in_both_modes(|threads| {
-        for status in [403, 422, 302] {
-            let service = Service::answering(Answer::status(status, ""));
+        let deep = format!("{{\"224\": {}1{}}}", "[".repeat(40), "]".repeat(40));
+        let bad = [403, 422, 302].map(|status| Answer::status(status, "")).into_iter();
+        let bodies = ["no JSON".to_owned(), "7".to_owned(), "x".repeat(0x10001), deep];
+        for bad in bad.chain(bodies.map(Answer::text)) {
+            let service = Service::answering(bad);
             let kea = setup(threads, &service, json!({})).start();
             for number in 0..10 {
                 assert_eq!(kea.client().with(82, port(number)).discover().chain(), None);
@@ -75,6 +78,20 @@ fn a_service_that_refuses_unknown_machines_is_not_given_up() {
             let offer = kea.client().with(82, FOO_BAR).discover();
             assert_eq!(offer.chain().as_deref(), Some("somestring"));
         }
+    });
+}
+
+#[test]
+fn an_answer_that_is_bad_for_its_client_brings_a_service_back() {
+    in_both_modes(|threads| {
+        let service = Service::answering(Answer::status(500, ""));
+        let kea = setup(threads, &service, json!({})).start();
+        for number in 0..3 {
+            kea.client().with(82, port(number)).discover();
+        }
+        kea.logged(&["REMOPTS_SERVICE_DOWN"]);
+        service.answer(Answer::status(403, ""));
+        kea.logged(&["REMOPTS_SERVICE_UP"]);
     });
 }
 

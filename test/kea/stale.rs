@@ -74,9 +74,10 @@ fn a_stale_answer_serves_while_the_service_wants_to_be_left_alone() {
         let service = Service::echo();
         let kea = setup(threads, &service, json!({})).start();
         kea.client().with(82, port(1)).discover();
-        service.answer(Answer::status(503, "").header("Retry-After", "200"));
+        service.answer(Answer::status(503, "").header("Retry-After", "100000"));
         kea.client().with(82, port(2)).discover();
-        kea.logged(&["REMOPTS_SERVICE_PAUSED", "200 seconds"]);
+        // Five minutes at most.
+        kea.logged(&["REMOPTS_SERVICE_PAUSED", "300 seconds"]);
         let client = assert_stale(&kea, 1);
         kea.logged(&["REMOPTS_NO_SERVICE_UP", &client.tid()]);
         assert_eq!(service.asked(), 2);

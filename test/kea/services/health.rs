@@ -12,7 +12,7 @@ use remote_opts_test_support::kea::HOOK_LOGGER;
 use remote_opts_test_support::service::{Answer, Service};
 
 use super::{answer, failure, named, offer, setup};
-use crate::{FOO_BAR, about, in_both_modes, median, port};
+use crate::{FOO_BAR, about, in_both_modes, median, names, port};
 
 /// The most requests that a service can have got since `start` when it goes down after `failures`
 /// requests. Probes are included.
@@ -39,6 +39,43 @@ fn after_three_failures_in_a_row_a_service_is_down() {
         assert!(first.asked() <= with_probes(3, start), "{} requests", first.asked());
         assert_eq!(kea.count("REMOPTS_SERVICE_DOWN"), 1);
         assert_eq!(kea.count("REMOPTS_SERVICE_UP"), 0);
+    });
+}
+
+/// Whatever keeps the service from answering, three different requests give it up.
+#[test]
+fn each_kind_of_failure_of_a_service_counts() {
+    in_both_modes(|threads| {
+        let mut stopped = named("stopped");
+        stopped.stop();
+        let saying = Service::answering;
+        // A service, its URL with which it fails, and a word of the reason.
+        let cases = [
+            (stopped, None, "refused"),
+            (named("without TLS"), Some("https"), ""),
+            (named("unknown"), Some("unknown.test"), "unknown.test"),
+            (saying(Answer::Never), None, "no answer within"),
+            (saying(Answer::HangUp), None, ""),
+            (saying(failure()), None, "500"),
+            (saying(Answer::status(503, "")), None, "503"),
+            (saying(Answer::status(429, "")), None, "429"),
+        ];
+        for (service, change, reason) in cases {
+            let url = match change {
+                Some("https") => service.url("/").replace("http:", "https:"),
+                Some(name) => names::by_name(&service, name),
+                None => service.url("/"),
+            };
+            let kea = names::setup(threads, "unknown.test=fails")
+                .hook(json!({"url": url, "timeout": 1500}))
+                .start();
+            for number in 0..2 {
+                assert_eq!(offer(&kea, number).chain(), None, "{url}");
+            }
+            assert_eq!(kea.count("REMOPTS_SERVICE_DOWN"), 0, "{url}");
+            assert_eq!(offer(&kea, 2).chain(), None, "{url}");
+            kea.logged(&["REMOPTS_SERVICE_DOWN", &url, reason]);
+        }
     });
 }
 
