@@ -130,10 +130,10 @@ fn a_kea_that_is_killed_while_it_writes_leaves_a_whole_file() {
         assert_served(&kea, 0..ANSWERS);
         kea.reload().unwrap();
         for round in 0..8 {
+            let start = Instant::now();
             thread::scope(|scope| {
                 // A Kea that is gone takes no command.
-                scope.spawn(|| while kea.reload().is_ok() {});
-                let start = Instant::now();
+                scope.spawn(|| while start.elapsed() < PATIENCE && kea.reload().is_ok() {});
                 while !file.new.exists() {
                     assert!(start.elapsed() < PATIENCE, "no new file");
                     std::hint::spin_loop();

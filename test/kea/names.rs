@@ -144,6 +144,9 @@ fn a_resolver_that_hangs_for_one_name_delays_no_other_service() {
             assert_answered_at_last(&kea.client().with(82, port(number)), number);
         }
         assert_eq!(good.asked(), 32, "one request for each client");
+        // The next configuration waits for the same look-up.
+        kea.reload().unwrap();
+        assert_answered_at_last(&kea.client().with(82, port(200)), 200);
         assert_eq!(resolved(&kea, "hangs.test"), 1, "one look-up under way for each name");
         assert_eq!(kea.count("REMOPTS_SERVICE_DOWN"), 1);
         assert!(kea.stop().status.success());

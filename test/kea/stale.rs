@@ -20,6 +20,11 @@ fn setup(threads: Threads, service: &Service, parameters: Value) -> Setup {
     Setup::new(threads).hook(all).debug(HOOK_LOGGER)
 }
 
+/// The parameter `on-miss` of a test that has two lookups under way at once.
+fn on_miss_for_two(threads: Threads) -> &'static str {
+    if threads == Threads::One { on_miss_for_many() } else { "wait" }
+}
+
 /// Checks that a new client behind this port gets the answer that the port had before.
 #[track_caller]
 fn assert_stale(kea: &Kea, number: u32) -> Client {
@@ -92,7 +97,7 @@ fn past_max_in_flight_a_stale_answer_serves_at_once_if_the_service_allows_it() {
             false => echo(request),
         });
         let parameters =
-            json!({"max-in-flight": 1, "timeout": 60_000, "on-miss": on_miss_for_many()});
+            json!({"max-in-flight": 1, "timeout": 60_000, "on-miss": on_miss_for_two(threads)});
         let kea = setup(threads, &service, parameters).start();
         for number in 1..3 {
             assert_answered_at_last(&kea.client().with(82, port(number)), number);
@@ -120,7 +125,10 @@ fn a_renewal_that_has_stood_in_line_for_long_is_answered() {
     in_both_modes(|threads| {
         let service = Service::echo();
         let parameters = json!({
-            "max-in-flight": 1, "timeout": 3000, "on-miss": on_miss_for_many(), "on-error": "drop",
+            "max-in-flight": 1,
+            "timeout": 3000,
+            "on-miss": on_miss_for_two(threads),
+            "on-error": "drop",
         });
         let kea = setup(threads, &service, parameters).start();
         let other = kea.client();
