@@ -3,12 +3,13 @@
 //! the packet never waits: it is answered from what is known, else the client's next one finds the
 //! answer.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use dhcproto::v4::MessageType;
 use serde_json::json;
 
-use crate::{about, in_both_modes, port};
+use crate::{about, in_both_modes, port, preloaded};
 use remote_opts_test_support::dhcp::{Client, Reply};
 use remote_opts_test_support::dhcp4o6::Dhcp6Side;
 use remote_opts_test_support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
@@ -18,7 +19,9 @@ use remote_opts_test_support::{PATIENCE, wait_until};
 /// A server that asks this service. Answers are not fresh for any time.
 fn start(threads: Threads, service: &Service) -> (Dhcp6Side, Kea) {
     let parameters = json!({"url": service.url("/"), "cache-ttl": 0, "timeout": 60_000});
-    Dhcp6Side::start(Setup::new(threads).hook(parameters).debug(HOOK_LOGGER))
+    let setup = Setup::new(threads).hook(parameters).debug(HOOK_LOGGER);
+    static LOOPBACK: OnceLock<String> = OnceLock::new();
+    Dhcp6Side::start(&setup, || LOOPBACK.get_or_init(|| preloaded("loopback")))
 }
 
 /// The OFFER to a client that asks until it has one.

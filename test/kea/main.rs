@@ -32,6 +32,9 @@ mod tls;
 mod types;
 
 use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,6 +77,20 @@ fn discover_all(clients: &[Client], service: &Service) -> Vec<Instant> {
         service.wait_until_asked(before + sent.len());
     }
     sent
+}
+
+/// Builds the library of a C++ file in this folder, which LD_PRELOAD puts before the C library.
+/// Returns its path. A test program builds it once.
+fn preloaded(name: &str) -> String {
+    // The file gets its name when it is complete: another test program may build it too.
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lib{name}.so"));
+    let unfinished = library.with_extension(std::process::id().to_string());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{name}.cc"));
+    let mut compiler = Command::new("g++");
+    compiler.args(["-shared", "-fPIC", "-o"]).args([&unfinished, &source]).arg("-ldl");
+    assert!(compiler.status().expect("g++, which is in Debian's package g++").success());
+    fs::rename(unfinished, &library).expect("the built library");
+    library.into_os_string().into_string().expect("a path in UTF-8")
 }
 
 /// The parameter `on-miss` of a test that has many lookups under way at once. A Kea that cannot park

@@ -2,11 +2,8 @@
 //! Services by name: a name whose first address is dead, and a name for which the system's resolver
 //! hangs. The resolver of these tests is in the place of the C library's: see names.cc.
 
-use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -14,36 +11,17 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-use crate::{about, assert_answered_at_last, in_both_modes, on_miss_for_many, port};
+use crate::{about, assert_answered_at_last, in_both_modes, on_miss_for_many, port, preloaded};
 use remote_opts_test_support::certificates::Authority;
 use remote_opts_test_support::dhcp::Client;
 use remote_opts_test_support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
 use remote_opts_test_support::service::{Answer, Service, echo};
 
-/// The library of names.cc. The first call builds it.
-fn resolver() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        // The file gets its name when it is complete: another test process may build it too.
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libnames.so");
-        let unfinished = library.with_extension(std::process::id().to_string());
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("names.cc");
-        let status = Command::new("g++")
-            .args(["-shared", "-fPIC", "-o"])
-            .args([&unfinished, &source])
-            .arg("-ldl")
-            .stdin(Stdio::null())
-            .status();
-        assert!(status.expect("g++, which is in Debian's package g++").success());
-        fs::rename(unfinished, &library).expect("the built library");
-        library
-    })
-}
-
 /// A server for which these names have these addresses.
 pub fn setup(threads: Threads, names: &str) -> Setup {
-    let library = resolver().to_str().expect("a path in UTF-8");
-    Setup::new(threads).env("LD_PRELOAD", library).env("REMOPTS_TEST_NAMES", names)
+    static RESOLVER: OnceLock<String> = OnceLock::new();
+    let resolver = RESOLVER.get_or_init(|| preloaded("names"));
+    Setup::new(threads).env("LD_PRELOAD", resolver).env("REMOPTS_TEST_NAMES", names)
 }
 
 /// The URL of a service by this name.

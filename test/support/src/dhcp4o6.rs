@@ -4,9 +4,9 @@
 //!
 //! The two servers of Kea send each other DHCPv6 messages by UDP on ::1. kea-dhcp6 has the port
 //! `dhcp4o6-port`, kea-dhcp4 the port above it. A vendor option of ISC tells where the client's
-//! message has come from.
+//! message has come from. A container may have no ::1: there the messages go by 127.0.0.1.
 
-use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,30 +38,45 @@ const HEADER: usize = 4;
 /// kea-dhcp6's end of the connection between the two servers.
 pub struct Dhcp6Side {
     socket: UdpSocket,
-    /// The port of kea-dhcp4.
-    port: u16,
+    /// Where kea-dhcp4 listens.
+    server: SocketAddr,
     /// Replies to transactions that nobody has asked about yet.
     unclaimed: Mutex<Vec<Reply>>,
 }
 
 impl Dhcp6Side {
     /// Starts a server that takes DHCPv4 over DHCPv6 too. Its clients have a subnet of their own,
-    /// 10.78.0.0/16.
-    pub fn start(setup: Setup) -> (Dhcp6Side, Kea) {
-        // Two servers must not choose the same free port.
-        static CHOICE: Mutex<()> = Mutex::new(());
-        let _choice = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
-        let (socket, port) = two_free_ports();
-        let kea = setup
-            .set("dhcp4o6-port", json!(port))
-            .add_subnets(vec![json!({
-                "id": 4006,
-                "subnet": "10.78.0.0/16",
-                "pools": [{ "pool": "10.78.1.0-10.78.250.255" }],
-                "4o6-interface": "lo",
-            })])
-            .start();
-        (Dhcp6Side { socket, port: port + 1, unclaimed: Mutex::default() }, kea)
+    /// 10.78.0.0/16. `preloaded` names the library that brings Kea to 127.0.0.1: it is used only
+    /// where there is no ::1.
+    pub fn start<'a>(setup: &Setup, preloaded: impl FnOnce() -> &'a String) -> (Dhcp6Side, Kea) {
+        let setup = setup.clone().add_subnets(vec![json!({
+            "id": 4006,
+            "subnet": "10.78.0.0/16",
+            "pools": [{ "pool": "10.78.1.0-10.78.250.255" }],
+            "4o6-interface": "lo",
+        })]);
+        let has_ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+        let (host, setup) = if has_ipv6 {
+            (IpAddr::from(Ipv6Addr::LOCALHOST), setup)
+        } else {
+            (Ipv4Addr::LOCALHOST.into(), setup.env("LD_PRELOAD", preloaded()))
+        };
+        // Another process may take the free port before Kea does.
+        for _ in 0..20 {
+            let (socket, port) = two_free_ports(host);
+            let kea = setup.clone().set("dhcp4o6-port", json!(port)).try_start();
+            match kea {
+                Ok(kea) => {
+                    let server = SocketAddr::from((host, port + 1));
+                    return (Dhcp6Side { socket, server, unclaimed: Mutex::default() }, kea);
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    assert!(error.contains("Failed to bind DHCP4o6 socket"), "{error}");
+                }
+            }
+        }
+        panic!("no two free ports for kea-dhcp4 after 20 tries");
     }
 
     /// Begins an exchange in a new transaction. [`Dhcp6Side::reply_within`] waits for the reply.
@@ -122,21 +137,20 @@ impl Dhcp6Side {
             &option(DHCPV4_MESSAGE, query),
             &option(VENDOR, &vendor.concat()),
         ];
-        let server = (Ipv6Addr::LOCALHOST, self.port);
-        self.socket.send_to(&message.concat(), server).expect("a datagram sent on ::1");
+        self.socket.send_to(&message.concat(), self.server).expect("a datagram sent on loopback");
     }
 }
 
 /// A socket at a port that has a free port above it, and the lower port.
-fn two_free_ports() -> (UdpSocket, u16) {
+fn two_free_ports(host: IpAddr) -> (UdpSocket, u16) {
     for _ in 0..100 {
-        let socket = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).expect("a UDP socket on ::1");
+        let socket = UdpSocket::bind((host, 0)).expect("a UDP socket on loopback");
         let port = socket.local_addr().expect("a bound socket").port();
-        if port < u16::MAX && UdpSocket::bind((Ipv6Addr::LOCALHOST, port + 1)).is_ok() {
+        if port < u16::MAX && UdpSocket::bind((host, port + 1)).is_ok() {
             return (socket, port);
         }
     }
-    panic!("no two free ports on ::1");
+    panic!("no two free ports");
 }
 
 /// An option of DHCPv6, or a sub-option: code, length, value.
