@@ -38,9 +38,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use remote_opts_test_support::dhcp::Client;
+use remote_opts_test_support::dhcp::{Client, port};
 use remote_opts_test_support::kea::{self, Threads};
-use remote_opts_test_support::service::Service;
+use remote_opts_test_support::service::{Service, about};
 use remote_opts_test_support::{wait_until, wait_until_within};
 
 /// Option 82 of a relay agent: "foo" as sub-option 1, "bar" as sub-option 2.
@@ -48,17 +48,6 @@ const FOO_BAR: &[u8] = b"\x01\x03foo\x02\x03bar";
 
 /// The query of the request for a client with [`FOO_BAR`].
 const FOO_BAR_QUERY: &str = "sub82_1=666F6F&sub82_2=626172";
-
-/// Option 82 of a relay agent for one port of a switch.
-fn port(number: u32) -> Vec<u8> {
-    [&[1, 4], &number.to_be_bytes()[..]].concat()
-}
-
-/// The answer of [`Service::echo`] for a client with [`port`], where the service's URL ends with
-/// `/`.
-fn about(number: u32) -> String {
-    format!("/?sub82_1={number:08X}")
-}
 
 /// A number that sets the size of a test. An environment variable can raise it.
 fn size(variable: &str, default: u32) -> u32 {

@@ -2,6 +2,7 @@
 //! DHCP clients behind a relay agent. A query carries raw option bytes; a reply is read back from
 //! the wire.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +28,11 @@ const XID: Range<usize> = 4..8;
 /// Where the relay agent's address is.
 const GIADDR: Range<usize> = 24..28;
 
+/// Option 82 of a relay agent for one port of a switch.
+pub fn port(number: u32) -> Vec<u8> {
+    [&[1, 4], &number.to_be_bytes()[..]].concat()
+}
+
 /// The relay agent: the server sends every reply to its socket. A thread reads the socket all the
 /// time, so that no reply is lost and each reply has the time of its arrival.
 pub struct Relay {
@@ -38,7 +44,7 @@ pub struct Relay {
 
 #[derive(Default)]
 struct Replies {
-    unclaimed: Mutex<Vec<Reply>>,
+    unclaimed: Mutex<VecDeque<Reply>>,
     arrived: Condvar,
 }
 
@@ -78,7 +84,7 @@ impl Relay {
         let mut unclaimed = self.replies.unclaimed.lock().unwrap();
         loop {
             if let Some(found) = unclaimed.iter().position(|reply| wanted(reply.xid())) {
-                return Some(unclaimed.remove(found));
+                return unclaimed.remove(found);
             }
             let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
             unclaimed = self.replies.arrived.wait_timeout(unclaimed, left).unwrap().0;
@@ -108,7 +114,7 @@ impl Replies {
                 return;
             }
             let reply = Reply::new(buffer[..length].to_vec());
-            self.unclaimed.lock().unwrap().push(reply);
+            self.unclaimed.lock().unwrap().push_back(reply);
             self.arrived.notify_all();
         }
     }

@@ -19,6 +19,7 @@ pub mod load;
 pub mod nginx;
 pub mod schema;
 pub mod service;
+pub mod storm;
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -132,6 +132,8 @@ struct Shared {
     tls: Option<SslAcceptor>,
     state: Mutex<State>,
     changed: Condvar,
+    /// Answers that are delayed wait for this one alone: a request must not wake them all.
+    stopped: Condvar,
 }
 
 struct State {
@@ -200,7 +202,12 @@ impl Service {
             held: false,
             stopping: false,
         };
-        let shared = Arc::new(Shared { tls, state: Mutex::new(state), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            tls,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            stopped: Condvar::new(),
+        });
         let mut service = Service { address, _reserved: reserved, shared, acceptor: None };
         service.start();
         service
@@ -227,6 +234,7 @@ impl Service {
                 let _ = stream.shutdown(Shutdown::Both); // The peer may have closed it.
             }
             self.shared.changed.notify_all();
+            self.shared.stopped.notify_all();
         }
         // Wakes the acceptor, which then sees `stopping`.
         let _ = TcpStream::connect(self.address);
@@ -322,6 +330,12 @@ impl Drop for Service {
 /// The answer of [`Service::echo`]: the request's target as option 224.
 pub fn echo(request: &Request) -> Answer {
     Answer::json(serde_json::json!({"224": request.target}))
+}
+
+/// The answer of [`echo`] for a client behind this [`port`](crate::dhcp::port), where the service's
+/// URL ends with `/`.
+pub fn about(number: u32) -> String {
+    format!("/?sub82_1={number:08X}")
 }
 
 /// A TCP socket bound to this address. A second socket may be bound to the same address as long as
@@ -448,7 +462,7 @@ impl Shared {
     /// Waits for this time. A stop of the service ends the wait early.
     fn pause(&self, delay: Duration) {
         let running = |state: &mut State| !state.stopping;
-        drop(self.changed.wait_timeout_while(self.state(), delay, running).unwrap());
+        drop(self.stopped.wait_timeout_while(self.state(), delay, running).unwrap());
     }
 }
 
