@@ -26,15 +26,17 @@ DEBIAN ?= trixie
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := answer parameters
 
-# More arguments for the benchmark, for instance --rounds 5; and the folder of its results.
+# More arguments for the benchmark, for instance --rounds 5; more for the storm, for instance
+# --machines 1000; and the folder of the benchmark's results.
 BENCH ?=
+STORM ?=
 BENCHMARKS := docs/benchmark
 # The commit that the benchmark measures. A + follows where the tree has changes.
 MEASURED := core src shim messages test/support tools/bench build.rs Cargo.toml Cargo.lock
 COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(MEASURED) || echo +)
 
 .PHONY: all build deps demo test test-core test-docker core-docker rig foreign-version fuzz bench \
-    bench-quick bench-docker bench-report lint check-house docs
+    bench-quick bench-docker bench-image bench-report storm storm-docker lint check-house docs
 
 all: build
 
@@ -98,15 +100,28 @@ bench bench-quick: deps
 	@target/release/bench run --commit $(COMMIT) $(if $(filter bench-quick,$@),--quick,\
 	    --json $(BENCHMARKS)/kea-$$(PATH=$$PATH:/usr/sbin kea-dhcp4 -v).json) $(BENCH)
 
-# The benchmark with the Kea of another Debian release.
-bench-docker:
+# 5,000 machines power on within a second: each must get its own answer, for one request.
+storm: deps
+	@$(build_bench)
+	@target/release/bench storm --commit $(COMMIT) $(STORM)
+
+# The image of the benchmark, with the Kea of another Debian release.
+bench-image:
 	docker build --quiet --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target build \
 	    --tag remote-opts-build:$(DEBIAN) .
 	docker build --quiet --file tools/bench/Dockerfile --build-arg BUILD=remote-opts-build:$(DEBIAN) \
 	    --tag remote-opts-bench:$(DEBIAN) .
+
+# The benchmark with the Kea of another Debian release.
+bench-docker: bench-image
 	mkdir -p $(BENCHMARKS)
 	docker run --rm --init --network none --volume "$(CURDIR)/$(BENCHMARKS):/src/$(BENCHMARKS)" \
 	    remote-opts-bench:$(DEBIAN) --commit $(COMMIT) $(BENCH)
+
+# The storm with the Kea of another Debian release.
+storm-docker: bench-image
+	docker run --rm --init --network none --entrypoint target/release/bench \
+	    remote-opts-bench:$(DEBIAN) storm --commit $(COMMIT) $(STORM)
 
 # Writes the results into the documents: tables, and a plot.
 bench-report:

@@ -132,6 +132,12 @@ impl Setup {
         self
     }
 
+    /// Leaves an entry of the `Dhcp4` map to Kea's default.
+    pub fn by_default(mut self, name: &str) -> Setup {
+        self.dhcp4.remove(name);
+        self
+    }
+
     /// Adds a pool to the relay agent's subnet, for the clients of this class.
     pub fn add_pool(mut self, pool: &str, client_class: &str) -> Setup {
         let pools = self.dhcp4["subnet4"][0]["pools"].as_array_mut().expect("a list of pools");

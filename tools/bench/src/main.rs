@@ -5,9 +5,11 @@
 //!
 //!     bench run --json FILE        measures, shows tables, and writes everything to FILE
 //!     bench report FILE...         writes tables and plots of such files to the documents
+//!     bench storm                  powers on 5,000 machines within a second
 
 mod load;
 mod service;
+mod storm;
 
 use std::fs;
 use std::io::{IsTerminal, Write as _};
@@ -82,6 +84,18 @@ enum Action {
     },
     /// Measures the memory of packets that wait for a service
     Parked,
+    /// Powers on machines within a second, and checks that each gets its own answer
+    Storm {
+        /// How many machines
+        #[arg(long, default_value_t = 5000)]
+        machines: u32,
+        /// Only the cases whose name contains this
+        #[arg(long, default_value = "")]
+        only: String,
+        /// The commit that is measured
+        #[arg(long, default_value = "unknown commit")]
+        commit: String,
+    },
     /// Writes the tables and plots of the documents
     Report {
         /// Files that `run` has written
@@ -108,6 +122,7 @@ fn main() -> ExitCode {
         Action::Instructions { case } => instructions(&case),
         Action::Memory { json } => memory(json),
         Action::Parked => parked(),
+        Action::Storm { machines, only, commit } => storm::run(machines, &only, &commit),
         Action::Report { json } => report(&json),
     };
     match done {

@@ -352,7 +352,7 @@ pub fn tables(all: &[Results]) -> String {
 
 /// Appends a table of Markdown to `text`, with columns of even width. The first row is the head.
 /// Without a second row there is no table.
-fn table(text: &mut String, rows: &[Vec<String>]) {
+pub fn table(text: &mut String, rows: &[Vec<String>]) {
     if rows.len() < 2 {
         return;
     }

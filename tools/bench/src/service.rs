@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The HTTP service of the benchmark: the same answer for every request, after a delay. One thread
-//! serves all connections, so that the service takes little from Kea, which shares its cores.
+//! The HTTP service of the benchmark: the same answer for every request, or the request's target as
+//! option 224, after a delay. One thread serves all connections, so that the service takes little
+//! from Kea, which shares its cores.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use http_body_util::Full;
-use hyper::Response;
-use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::http::uri::PathAndQuery;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -38,18 +42,39 @@ struct Shared {
     open: AtomicUsize,
     /// How many requests there have been.
     asked: AtomicUsize,
+    /// `None`: the answer is the same for all requests.
+    echo: Option<Echo>,
+}
+
+/// Each answer is its request's target.
+struct Echo {
+    /// The `Cache-Control` of an answer.
+    cache_control: HeaderValue,
+    /// How many requests there have been for each target.
+    targets: Mutex<HashMap<String, usize>>,
 }
 
 impl Service {
     /// Starts a service that answers after this delay.
     pub fn start(delay: Duration) -> Result<Service> {
+        Service::start_with(delay, None)
+    }
+
+    /// Starts a service that answers with the request's target as option 224, after this delay. An
+    /// answer is fresh for as long as `cache_control` says.
+    pub fn echo(delay: Duration, cache_control: &'static str) -> Result<Service> {
+        let cache_control = HeaderValue::from_static(cache_control);
+        Service::start_with(delay, Some(Echo { cache_control, targets: Mutex::default() }))
+    }
+
+    fn start_with(delay: Duration, echo: Option<Echo>) -> Result<Service> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let listener = runtime
             .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .context("the service's socket")?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::default());
-        shared.milliseconds.store(delay.as_millis() as u64, Ordering::Relaxed);
+        let milliseconds = AtomicU64::new(delay.as_millis() as u64);
+        let shared = Arc::new(Shared { milliseconds, echo, ..Shared::default() });
         let (stop, stopped) = oneshot::channel::<()>();
         let served = Arc::clone(&shared);
         let thread = thread::spawn(move || {
@@ -75,6 +100,14 @@ impl Service {
     /// How many requests there have been.
     pub fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::Relaxed)
+    }
+
+    /// For how many targets there has been exactly one request, where the service echoes targets.
+    pub fn asked_once(&self) -> usize {
+        self.shared
+            .echo
+            .as_ref()
+            .map_or(0, |echo| echo.targets().values().filter(|number| **number == 1).count())
     }
 }
 
@@ -102,9 +135,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Serves one connection, by HTTP/1.1 or HTTP/2 as its client speaks, until either side closes it.
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let answer = |_request| {
+    let answer = |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(shared.answer().await) }
+        async move { Ok::<_, Infallible>(shared.answer(request).await) }
     };
     let _ = stream.set_nodelay(true);
     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -116,18 +149,36 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Shared {
-    async fn answer(&self) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        // HTTP/2 names the whole URL, HTTP/1.1 path and query alone.
+        let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+        if let Some(echo) = &self.echo {
+            *echo.targets().entry(target.to_owned()).or_default() += 1;
+        }
         self.open.fetch_add(1, Ordering::Relaxed);
         let _open = Open(&self.open);
         let delay = Duration::from_millis(self.milliseconds.load(Ordering::Relaxed));
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        let mut response = Response::new(Full::new(Bytes::from_static(ANSWER.as_bytes())));
+        let answer = match &self.echo {
+            Some(_) => json!({ "224": target }).to_string().into(),
+            None => Bytes::from_static(ANSWER.as_bytes()),
+        };
+        let mut response = Response::new(Full::new(answer));
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
+        if let Some(echo) = &self.echo {
+            response.headers_mut().insert(CACHE_CONTROL, echo.cache_control.clone());
+        }
         response
+    }
+}
+
+impl Echo {
+    fn targets(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
