@@ -114,9 +114,13 @@ pub fn power_on(kea: &Kea, machines: u32, answer: impl Fn(u32) -> Option<String>
     }
     for (number, Machine { offer, ack, .. }) in (0..).zip(&all) {
         let own = answer(number);
-        let chains = [offer, ack].map(|reply| reply.as_ref().map(Reply::chain));
-        if chains.iter().any(|chain| chain.as_ref() != Some(&own)) {
-            storm.failures.push(format!("machine {number}: {chains:?} and not {own:?}"));
+        let wrong = |kind: &str, reply: &Option<Reply>| match reply {
+            None => Some(format!("no {kind}")),
+            Some(reply) if reply.chain() == own => None,
+            Some(reply) => Some(format!("{kind} with {:?}, not {own:?}", reply.chain())),
+        };
+        if let Some(what) = wrong("OFFER", offer).or_else(|| wrong("ACK", ack)) {
+            storm.failures.push(format!("machine {number}: {what}"));
         }
     }
     storm
