@@ -89,6 +89,9 @@ enum Action {
         /// How many machines
         #[arg(long, default_value_t = 5000)]
         machines: u32,
+        /// How many storms of each case; the table shows the one in the middle
+        #[arg(long, default_value_t = 1)]
+        rounds: usize,
         /// Only the cases whose name contains this
         #[arg(long, default_value = "")]
         only: String,
@@ -122,7 +125,9 @@ fn main() -> ExitCode {
         Action::Instructions { case } => instructions(&case),
         Action::Memory { json } => memory(json),
         Action::Parked => parked(),
-        Action::Storm { machines, only, commit } => storm::run(machines, &only, &commit),
+        Action::Storm { machines, rounds, only, commit } => {
+            storm::run(machines, rounds.max(1), &only, &commit)
+        }
         Action::Report { json } => report(&json),
     };
     match done {

@@ -42,6 +42,14 @@ struct Outcome {
     failures: Vec<String>,
 }
 
+impl Outcome {
+    /// How long it took until all machines were bound; for ever where one was not.
+    fn took(&self, machines: u32) -> Duration {
+        let all = self.storm.bound.len() == machines as usize;
+        self.storm.bound.last().copied().filter(|_| all).unwrap_or(Duration::MAX)
+    }
+}
+
 fn cases() -> Vec<Case> {
     // A Kea that cannot park would have a thread wait for each machine.
     let (setting, parameters) = if kea::parks() {
@@ -87,9 +95,9 @@ fn cases() -> Vec<Case> {
     all
 }
 
-/// Runs the storms whose name contains `only`, and prints a table. The error says that a machine
-/// lacked its own answer, or that there was not one request for each.
-pub fn run(machines: u32, only: &str, commit: &str) -> Result<()> {
+/// Runs the storms whose name contains `only`, `rounds` times, and prints a table. The error says
+/// that a machine lacked its own answer, or that there was not one request for each.
+pub fn run(machines: u32, rounds: usize, only: &str, commit: &str) -> Result<()> {
     raise_descriptor_limit()?;
     let head = ["case", "bound with their answer", "all within s", "limit s", "median s", "p99 s"];
     let more = ["DISCOVERs each", "HTTP requests"];
@@ -97,14 +105,19 @@ pub fn run(machines: u32, only: &str, commit: &str) -> Result<()> {
     let mut failures = Vec::new();
     for case in cases().iter().filter(|case| case.name.contains(only)) {
         eprintln!("{}", case.name);
-        let outcome = case.run(machines)?;
-        rows.push(case.row(machines, &outcome));
-        failures.extend(outcome.failures.iter().map(|text| format!("{}: {text}", case.name)));
+        let mut outcomes = Vec::new();
+        for _ in 0..rounds {
+            outcomes.push(case.run(machines)?);
+        }
+        let of = outcomes.iter().flat_map(|outcome| &outcome.failures);
+        failures.extend(of.map(|text| format!("{}: {text}", case.name)));
+        rows.push(case.row(machines, outcomes));
     }
     ensure!(rows.len() > 1, "no case has this in its name");
     let machine = machine()?;
     let mut text = format!(
-        "Kea {}, hook {} ({commit}), on {}: {machines} machines; {}, {} cores of {}.\n\n",
+        "Kea {}, hook {} ({commit}), on {}: {machines} machines, {rounds} storms of each \
+         case; {}, {} cores of {}.\n\n",
         output(&program_path("kea-dhcp4")?, &["-v"])?,
         env!("CARGO_PKG_VERSION"),
         output("date", &["+%Y-%m-%d"])?,
@@ -163,18 +176,22 @@ impl Case {
         Ok(Outcome { storm: last, requests, failures })
     }
 
-    /// The case's row of the table.
-    fn row(&self, machines: u32, Outcome { storm, requests, .. }: &Outcome) -> Vec<String> {
-        let seconds = |time: Option<&Duration>| {
+    /// The case's row of the table: the storm of median length, and how many met the limit.
+    fn row(&self, machines: u32, mut outcomes: Vec<Outcome>) -> Vec<String> {
+        outcomes.sort_by_key(|outcome| outcome.took(machines));
+        let rounds = outcomes.len();
+        let limit = self.limit.map_or("–".to_owned(), |limit| {
+            let met = outcomes.iter().filter(|outcome| outcome.took(machines) <= limit).count();
+            format!("{:.1}, met by {met} of {rounds}", limit.as_secs_f64())
+        });
+        let middle = &outcomes[rounds / 2];
+        let Outcome { storm, requests, .. } = middle;
+        let seconds = |time: Option<Duration>| {
             time.map_or("–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
         };
         // Of the machines that are bound, in the order of their ACKs.
-        let part = |part: f64| storm.bound.get((storm.bound.len() as f64 * part) as usize);
-        let all = storm.bound.last().filter(|_| storm.bound.len() == machines as usize);
-        let limit = self.limit.map_or("–".to_owned(), |limit| {
-            let met = if all.is_some_and(|all| *all <= limit) { "met" } else { "not met" };
-            format!("{:.1}, {met}", limit.as_secs_f64())
-        });
+        let part = |part: f64| storm.bound.get((storm.bound.len() as f64 * part) as usize).copied();
+        let all = Some(middle.took(machines)).filter(|took| *took < Duration::MAX);
         vec![
             self.name.clone(),
             format!("{}", machines as usize - storm.failures.len()),
