@@ -102,7 +102,8 @@ std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept {
         isc::data::ConstElementPtr configuration;
         handle.getArgument("json_config", configuration);
         const auto limit = configuration ? configuration->get("parked-packet-limit") : nullptr;
-        server_configured(limit ? limit->intValue() : -1);
+        const bool has_database = configuration && configuration->contains("config-control");
+        server_configured(limit ? limit->intValue() : -1, has_database);
     });
     return 0;
 }

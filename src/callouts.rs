@@ -22,8 +22,9 @@ mod bridge {
         /// Ends what [`load_library`] set up. Main thread.
         fn unload_library();
         /// The configuration that loaded the library is in force. `parked_packet_limit` is negative
-        /// where the configuration does not say. Main thread.
-        fn server_configured(parked_packet_limit: i64);
+        /// where the configuration does not say. `has_database` says whether a database has a part
+        /// of the configuration (`config-control`). Main thread.
+        fn server_configured(parked_packet_limit: i64, has_database: bool);
 
         /// A packet's lookup. C++ keeps it in the packet's callout context.
         type PacketLookup;
@@ -65,8 +66,8 @@ fn unload_library() {
     guard((), instance::unload);
 }
 
-fn server_configured(parked_packet_limit: i64) {
-    guard((), || instance::configured(parked_packet_limit));
+fn server_configured(parked_packet_limit: i64, has_database: bool) {
+    guard((), || instance::configured(parked_packet_limit, has_database));
 }
 
 fn packet_received(query: &Packet, callout: &Callout) {

@@ -2,11 +2,13 @@
 //! Answer → the payloads of its options, by Kea's definitions.
 //!
 //! An answer is encoded once for all replies that carry it. A client class may define options of
-//! its own, so an answer is encoded anew for each query that is in such a class.
+//! its own, so an answer is encoded anew for each query that is in such a class. Where a database
+//! has a part of Kea's configuration, definitions change without a word, and nothing is kept.
 //!
 //! [`crate::reply`] calls it at pkt4_send, in packet threads.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use cxx::UniquePtr;
 use remote_opts_core::answer::length::MAX_SUB_OPTION;
@@ -43,22 +45,25 @@ struct Kept {
 }
 
 /// Calls `write` with the encoded edits of an answer. `configuration` is the number of the present
-/// configuration: another one may have other definitions.
+/// configuration: another one may have other definitions. Without it nothing is kept.
 pub fn with_encoded(
     answer: &Answer,
     query: &Packet,
-    configuration: u64,
+    configuration: Option<u64>,
     write: impl FnOnce(&EncodedEdits),
 ) {
     // Where Kea cannot tell, the answer is encoded for this query alone.
-    if !ffi::has_class_definitions(query).unwrap_or(true) {
-        let make = || Kept { configuration, edits: encode_all(answer, query) };
-        let kept = answer.encoded.get_or_make(make);
-        if let Some(kept) = kept.filter(|kept| kept.configuration == configuration) {
-            return write(&kept.edits);
-        }
-    }
-    write(&encode_all(answer, query));
+    let keeps = configuration.filter(|_| !ffi::has_class_definitions(query).unwrap_or(true));
+    let Some(configuration) = keeps else {
+        return write(&encode_all(answer, query));
+    };
+    let kept = answer.encoded.get::<Kept>();
+    let kept = kept.filter(|kept| kept.configuration == configuration).unwrap_or_else(|| {
+        let kept = Arc::new(Kept { configuration, edits: encode_all(answer, query) });
+        answer.encoded.set(Arc::clone(&kept));
+        kept
+    });
+    write(&kept.edits);
 }
 
 fn encode_all(answer: &Answer, query: &Packet) -> EncodedEdits {

@@ -230,7 +230,9 @@ mod bridge {
 
 // SAFETY: a Parked holds boost::shared_ptrs, whose counts are atomic. Kea's parking lot has a lock of
 // its own, as Kea's packet threads share it. The packet behind the Parked is touched by one thread
-// at a time: src/parking.rs keeps each Parked in a slot, from which one thread takes it out.
+// at a time: src/parking.rs keeps each Parked in a slot, from which one thread takes it out. The
+// callouts of a library that Kea calls after this one may still read the packet: docs/operating.md,
+// "Other hook libraries", puts this library last.
 #[allow(unsafe_code)]
 unsafe impl Send for Parked {}
 

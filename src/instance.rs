@@ -73,8 +73,11 @@ pub struct Instance {
     pub parking_full: Throttle,
     /// What it takes to edit a reply.
     pub editing: Arc<Editing>,
-    /// What the answers that the engine keeps are answers to.
+    /// What the answers of this configuration's services are answers to.
     origin: Origin,
+    /// What the answers of an earlier configuration are answers to, until this configuration comes
+    /// into force.
+    kept_origin: Mutex<Option<Origin>>,
     /// The parameter `cache-file`.
     cache_file: Option<PathBuf>,
     /// Why the file of kept answers could not be read, until the configuration comes into force.
@@ -93,7 +96,10 @@ static LOADED: AtomicU64 = AtomicU64::new(0);
 /// What it takes to edit a reply, beside the answer. Any packet thread.
 pub struct Editing {
     /// The number of the configuration. Another configuration may have other option definitions.
-    pub configuration: u64,
+    configuration: u64,
+    /// Whether a database has a part of the configuration: its option definitions change at any
+    /// time.
+    has_database: AtomicBool,
     /// The first service. Lines show a request's URL as this service gets it.
     pub first_service: ServiceUrl,
     /// For lines about refused members of answers.
@@ -102,6 +108,13 @@ pub struct Editing {
     pub not_edited: Throttle,
     /// For lines about DHCPNAKs that were not sent.
     pub naks_held_back: Throttle,
+}
+
+impl Editing {
+    /// The number of the configuration, where its option definitions stay as they are.
+    pub fn configuration(&self) -> Option<u64> {
+        (!self.has_database.load(Ordering::Relaxed)).then_some(self.configuration)
+    }
 }
 
 /// The answers of the last configuration, and what they are answers to. They outlive a reload: Kea
@@ -155,7 +168,9 @@ pub fn unload() {
         // Older answers that still wait to be written are void.
         *writer += 1;
     }
-    let origin = instance.origin.clone();
+    // A configuration that never came into force leaves the answers as they were.
+    let kept_origin = instance.kept_origin.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let origin = kept_origin.unwrap_or_else(|| instance.origin.clone());
     drop(instance);
     *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some((cache, origin));
     if waiting > 0 {
@@ -165,12 +180,19 @@ pub fn unload() {
 }
 
 /// The configuration that loaded the library is in force. `parked_packet_limit` is Kea's parameter
-/// of this name, negative where the configuration does not say. Main thread.
-pub fn configured(parked_packet_limit: i64) {
+/// of this name, negative where the configuration does not say. `has_database` says whether a
+/// database has a part of the configuration. Main thread.
+pub fn configured(parked_packet_limit: i64, has_database: bool) {
     log::catch_library_log();
     if let Some(instance) = current() {
         instance.is_configured.store(true, Ordering::Relaxed);
+        instance.editing.has_database.store(has_database, Ordering::Relaxed);
         instance.places.set_limit(parked_packet_limit);
+        let kept_origin =
+            instance.kept_origin.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if kept_origin.is_some_and(|kept_origin| kept_origin != instance.origin) {
+            instance.engine.expire();
+        }
         let unreadable = instance.unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(path), Some(error)) = (&instance.cache_file, unreadable) {
             set_aside(path, &error);
@@ -205,10 +227,12 @@ impl Instance {
             listener.clone(),
         );
         let origin = Origin::new(&settings.services, &settings.query);
-        let (cache, unreadable) = kept_answers(&settings, &origin);
+        let main_thread = Arc::new(MainThread::watch(runtime.handle().clone())?);
+        // Nothing fails from here on, so that no kept answer is lost.
+        let kept = kept_answers(&settings, &origin);
         let engine = LookupEngine::new(
             failover,
-            cache,
+            kept.cache,
             settings.max_in_flight.min(room),
             runtime.handle().clone(),
             listener,
@@ -217,7 +241,6 @@ impl Instance {
         if let Some(path) = settings.cache_file.clone() {
             runtime.handle().spawn(keep_file(engine.clone(), origin.clone(), path));
         }
-        let main_thread = Arc::new(MainThread::watch(runtime.handle().clone())?);
         statistics::announce();
         let services: Vec<_> = settings.services.iter().map(ServiceUrl::to_string).collect();
         REMOPTS_LOADED.info([
@@ -241,6 +264,7 @@ impl Instance {
             parking_full: Throttle::default(),
             editing: Arc::new(Editing {
                 configuration: LOADED.fetch_add(1, Ordering::Relaxed),
+                has_database: AtomicBool::new(true),
                 first_service: settings.services[0].clone(),
                 refusals: Throttle::of(REFUSALS),
                 not_edited: Throttle::default(),
@@ -248,31 +272,39 @@ impl Instance {
             }),
             origin,
             cache_file: settings.cache_file,
-            unreadable: Mutex::new(unreadable),
+            kept_origin: Mutex::new(kept.origin),
+            unreadable: Mutex::new(kept.unreadable),
             is_configured: AtomicBool::new(false),
         })
     }
 }
 
+/// The answers that a configuration begins with.
+struct KeptAnswers {
+    cache: Cache,
+    /// What the answers are answers to, where an earlier configuration has left them.
+    origin: Option<Origin>,
+    /// Why the file of kept answers could not be read. Such a file never stops Kea.
+    unreadable: Option<ReadError>,
+}
+
 /// The answers that an earlier configuration has left, else the answers of the file, else no
-/// answers. Answers of another origin serve only while no fresh ones can be had. A file that cannot
-/// be read never stops Kea: the second value says why.
-fn kept_answers(settings: &Settings, origin: &Origin) -> (Cache, Option<ReadError>) {
+/// answers.
+fn kept_answers(settings: &Settings, origin: &Origin) -> KeptAnswers {
     let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((mut cache, kept_origin)) = kept {
-        if kept_origin != *origin {
-            cache.expire(Instant::now());
-        }
         cache.resize(settings.cache_size);
-        return (cache, None);
+        return KeptAnswers { cache, origin: Some(kept_origin), unreadable: None };
     }
     let mut cache = Cache::new(settings.cache_size);
-    let Some(path) = &settings.cache_file else { return (cache, None) };
-    let read = cache_file::read(path, origin, &mut cache);
-    if let Ok(Some(number)) = read {
-        REMOPTS_CACHE_FILE_READ.info([&number, &path.display()]);
-    }
-    (cache, read.err())
+    let read = settings.cache_file.as_ref().map(|path| {
+        let read = cache_file::read(path, origin, &mut cache);
+        if let Ok(Some(number)) = read {
+            REMOPTS_CACHE_FILE_READ.info([&number, &path.display()]);
+        }
+        read
+    });
+    KeptAnswers { cache, origin: None, unreadable: read.and_then(Result::err) }
 }
 
 /// Puts a file that cannot be read out of the way of the next one. Not before the configuration is

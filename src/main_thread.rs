@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Work for Kea's main thread: parked packets are resumed and let go nowhere else.
+//! Work for Kea's main thread: parked packets are resumed nowhere else.
 //!
 //! Kea's main thread configures and ends the server, so nothing goes on while it does work of ours.
 //! Without multi-threading it is also the thread that handles packets. Any thread gives work; the

@@ -253,7 +253,10 @@ impl PacketLookup {
             }
             None if !ffi::can_park() => wait(instance, question),
             None => {
-                if instance.places.let_go_of(&question.transaction.client) {
+                let client = &question.transaction.client;
+                if let Some(earlier) = instance.places.let_go_of(client) {
+                    // Else the earlier lookup's end would be taken for the end of this exchange.
+                    instance.engine.forget(&earlier, client);
                     self.0.debug(&REMOPTS_SUPERSEDED);
                     statistics::count(statistics::SUPERSEDED);
                 }
@@ -281,7 +284,7 @@ impl PacketLookup {
         place: Place,
     ) -> Result<(), cxx::Exception> {
         let packet = ParkedPacket::park(callout, query, place)?;
-        let slot = instance.places.keep(&self.0.question.transaction, packet);
+        let slot = instance.places.keep(&self.0.question, packet);
         let lookup = Arc::clone(&self.0);
         let (places, main_thread) =
             (Arc::clone(&instance.places), Arc::clone(&instance.main_thread));
@@ -398,6 +401,8 @@ impl Work for Settled {
         let lookup = &parked.lookup;
         let failed = Verdict::on(&Outcome::Failed, lookup.terms);
         let verdict = guard(failed, || lookup.settle(outcome, &|class| packet.add_class(class)));
+        // The error says that there is an outcome: the bug came after it.
+        let _ = lookup.outcome.set(Outcome::Failed);
         match verdict {
             Verdict::Continue => packet.resume(),
             Verdict::Drop => packet.let_go(),
@@ -477,7 +482,7 @@ impl Lookup {
         };
         let refuse = |reason: &dyn Display, member: &Member| self.refuse(reason, member);
         let mut written = REMOPTS_EDITED.debug_enabled().then(Vec::new);
-        let configuration = self.editing.configuration;
+        let configuration = self.editing.configuration();
         reply::apply(answer, query, reply, configuration, &refuse, written.as_mut());
         if let Some(written) = written {
             let url = self.question.request.shown_at(&self.editing.first_service);

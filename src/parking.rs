@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Places in Kea's parking lot, and a packet that waits there for its answer.
 //!
-//! [`crate::packet_lookup`] parks packets in packet threads, and ends their waiting on Kea's main
-//! thread. A client has one place, whatever it sends: packets of one client that go on together run
+//! [`crate::packet_lookup`] parks packets in packet threads, and resumes them on Kea's main thread.
+//! A client has one place, whatever it sends: packets of one client that go on together run
 //! together in Kea, and are offered different addresses.
 
 use std::collections::HashMap;
@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cxx::UniquePtr;
 use remote_opts_core::cache::Transaction;
+use remote_opts_core::lookup::Question;
+use remote_opts_core::request::Request;
 
 use crate::ffi::{self, Callout, Packet, Parked};
 use crate::log::REMOPTS_EXCEPTION;
@@ -36,6 +38,8 @@ struct Client {
     xid: u32,
     /// Whether the parked packet is a REQUEST.
     continues: bool,
+    /// What its lookup asks.
+    request: Arc<Request>,
     slot: Slot,
 }
 
@@ -95,22 +99,23 @@ impl ParkingPlaces {
     }
 
     /// Keeps a parked packet until [`ParkingPlaces::take_out`]. Packet thread.
-    pub fn keep(&self, transaction: &Transaction, packet: ParkedPacket) -> Slot {
+    pub fn keep(&self, question: &Question, packet: ParkedPacket) -> Slot {
         let slot = Slot(Arc::new(Mutex::new(Some(packet))));
-        let Transaction { client, xid, continues } = transaction.clone();
-        let earlier = self.clients().insert(client, Client { xid, continues, slot: slot.clone() });
+        let Transaction { client, xid, continues } = question.transaction.clone();
+        let (request, kept) = (Arc::clone(&question.request), slot.clone());
+        let earlier = self.clients().insert(client, Client { xid, continues, request, slot: kept });
         if let Some(packet) = earlier.and_then(|earlier| earlier.slot.take()) {
             packet.let_go();
         }
         slot
     }
 
-    /// Lets go of the parked packet of a client that has sent another one. False where the client
-    /// has none. Packet thread.
-    pub fn let_go_of(&self, client: &[u8]) -> bool {
-        let earlier = self.clients().remove(client);
-        let packet = earlier.and_then(|earlier| earlier.slot.take());
-        packet.map(ParkedPacket::let_go).is_some()
+    /// Lets go of the parked packet of a client that has sent another one, and returns what its
+    /// lookup asks. `None` where the client has no parked packet. Packet thread.
+    pub fn let_go_of(&self, client: &[u8]) -> Option<Arc<Request>> {
+        let earlier = self.clients().remove(client)?;
+        earlier.slot.take()?.let_go();
+        Some(earlier.request)
     }
 
     /// Takes a client's parked packet out of its slot. `None` where the client's next packet has

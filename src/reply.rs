@@ -16,13 +16,13 @@ use crate::ffi::Packet;
 
 /// Writes the answer into the reply. An edit that cannot be written costs no other edit; `refuse`
 /// is told why. What was written is added to `written`, if the caller wants to know: the code of an
-/// option (-code: removed), or the name of a header field. `configuration` is the number of Kea's
-/// present configuration.
+/// option (-code: removed), or the name of a header field. `configuration`: see
+/// [`with_encoded`].
 pub fn apply(
     answer: &Answer,
     query: &Packet,
     reply: &Packet,
-    configuration: u64,
+    configuration: Option<u64>,
     refuse: &dyn Fn(&dyn fmt::Display, &Member),
     written: Option<&mut Vec<String>>,
 ) {

@@ -28,6 +28,9 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// ask again.
 const MOST_EXCHANGES: usize = 250_000;
 
+/// The most exchanges that are over and forgotten when one is remembered.
+const FORGOTTEN_AT_ONCE: usize = 16;
+
 /// The most bytes of unfinished exchanges, about.
 const MOST_EXCHANGE_BYTES: usize = 256 * 1024 * 1024;
 
@@ -107,6 +110,8 @@ struct Exchange {
     xid: Option<u32>,
     /// `None` where the lookup failed.
     answer: Option<Arc<Answer>>,
+    /// When the exchange began.
+    begun: Instant,
     /// When the exchange is forgotten, over or not.
     until: Instant,
 }
@@ -115,8 +120,11 @@ struct Exchange {
 fn bytes(request: &Request, answer: Option<&Arc<Answer>>) -> usize {
     /// What an entry takes beside its request and its answer.
     const EACH: usize = 300;
-    // The body, and what was read from it.
-    EACH + request.bytes() + 3 * answer.map_or(0, |answer| answer.body.len())
+    /// What a text takes that was read from a body, beside its bytes. A comma parts two texts.
+    const TEXT: usize = 128;
+    let body = answer.map_or(&[][..], |answer| &answer.body);
+    let texts = body.iter().filter(|byte| **byte == b',').count();
+    EACH + request.bytes() + 3 * body.len() + TEXT * texts
 }
 
 impl Exchange {
@@ -330,30 +338,34 @@ impl Cache {
                 request: Arc::clone(request),
                 xid: Some(transaction.xid),
                 answer: answer.cloned(),
+                begun: now,
                 until: now + EXCHANGE,
             },
             now,
         );
     }
 
-    /// Keeps `answer` for the next packet of a client whose last packet got no reply, for 70
-    /// seconds, whatever the service lets others use it for.
+    /// Keeps `answer` for the next packet of a client whose packet got no reply at the time
+    /// `since`, for 70 seconds, whatever the service lets others use it for.
     pub fn await_retransmission(
         &mut self,
         request: &Arc<Request>,
         client: &Arc<[u8]>,
         answer: &Arc<Answer>,
+        since: Instant,
         now: Instant,
     ) {
         // The client has had a reply since, and its ACK carries what its OFFER carried.
-        let has_offer = |exchange: &Exchange| exchange.xid.is_some() && now < exchange.until;
+        let has_offer = |exchange: &Exchange| {
+            exchange.xid.is_some() && exchange.begun > since && now < exchange.until
+        };
         if self.exchanges.peek(client).is_some_and(has_offer) {
             return;
         }
         let (request, answer) = (Arc::clone(request), Some(Arc::clone(answer)));
         self.insert_exchange(
             client,
-            Exchange { request, xid: None, answer, until: now + AWAITED },
+            Exchange { request, xid: None, answer, begun: now, until: now + AWAITED },
             now,
         );
     }
@@ -363,11 +375,21 @@ impl Cache {
         self.exchange_bytes += exchange.bytes();
         self.exchanges.put(Arc::clone(client), exchange);
         // The exchanges are in the order in which they began: `known` only peeks at them.
-        while self.exchanges.len() > MOST_EXCHANGES
-            || self.exchange_bytes > MOST_EXCHANGE_BYTES
-            || self.exchanges.peek_lru().is_some_and(|(_, oldest)| oldest.until <= now)
-        {
-            let Some((_, exchange)) = self.exchanges.pop_lru() else { return };
+        while self.exchanges.len() > MOST_EXCHANGES || self.exchange_bytes > MOST_EXCHANGE_BYTES {
+            self.forget_oldest_exchange();
+        }
+        // A few that are over at a time, so that no packet pays for many.
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            let is_over = |(_, oldest): (&Arc<[u8]>, &Exchange)| oldest.until <= now;
+            if !self.exchanges.peek_lru().is_some_and(is_over) {
+                return;
+            }
+            self.forget_oldest_exchange();
+        }
+    }
+
+    fn forget_oldest_exchange(&mut self) {
+        if let Some((_, exchange)) = self.exchanges.pop_lru() {
             self.exchange_bytes -= exchange.bytes();
         }
     }
@@ -484,7 +506,9 @@ mod tests {
         assert!(cache.known(&keys[4997], &discover(2, 1), start).is_some());
         assert!(cache.known(&keys[4998], &discover(3, 1), start).is_none());
         // Exchanges that were never finished do not stay.
-        cache.begin_exchange(&keys[0], &discover(9, 9), Some(&nothing()), start + EXCHANGE);
+        for _ in 0..5000 / FORGOTTEN_AT_ONCE + 1 {
+            cache.begin_exchange(&keys[0], &discover(9, 9), Some(&nothing()), start + EXCHANGE);
+        }
         assert_eq!(cache.exchanges.len(), 1);
     }
 
@@ -511,7 +535,7 @@ mod tests {
     #[test]
     fn an_answer_waits_for_the_next_packet_of_its_client() {
         let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
-        cache.await_retransmission(&key, &discover(1, 0).client, &something(), start);
+        cache.await_retransmission(&key, &discover(1, 0).client, &something(), start, start);
         let later = start + Duration::from_secs(64);
         assert_eq!(cache.known(&key, &discover(2, 8), later), None);
         let found = Some(Known::Answer(something()));
@@ -560,13 +584,13 @@ mod tests {
         let (mut cache, start) = (Cache::new(0), Instant::now());
         let client = |number: u32| Arc::<[u8]>::from(number.to_be_bytes());
         for number in 0..=MOST_EXCHANGES as u32 {
-            cache.await_retransmission(&about(1), &client(number), &nothing(), start);
+            cache.await_retransmission(&about(1), &client(number), &nothing(), start, start);
         }
         assert_eq!(cache.exchanges.len(), MOST_EXCHANGES);
         let body = vec![0; 64 * 1024].into();
         let long = Arc::new(Answer { body, ..Answer::clone(&something()) });
         for number in 0..2000 {
-            cache.await_retransmission(&about(1), &client(number), &long, start);
+            cache.await_retransmission(&about(1), &client(number), &long, start, start);
             assert!(cache.exchange_bytes <= MOST_EXCHANGE_BYTES);
         }
         (0..=MOST_EXCHANGES as u32).for_each(|number| cache.end_exchange(&client(number)));

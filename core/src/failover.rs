@@ -175,12 +175,17 @@ impl<F: Fetch> Failover<F> {
             self.wanted.add(request);
             self.failed(index, generation, &failure, request, label, &url);
         }
-        if blames.iter().any(|blame| *blame != Blame::Congestion) {
-            self.back_offs.failed(request, blames.contains(&Blame::Service));
+        if blames.is_empty() {
+            // The last service went down after the caller looked.
+            self.wanted.add(request);
+            self.listener.notice(&Event::NoServiceUp { label, request });
             return Err(Unanswered::Failed);
         }
-        // Also where the last service went down after the caller looked.
-        Err(Unanswered::Congested)
+        if blames.iter().all(|blame| *blame == Blame::Congestion) {
+            return Err(Unanswered::Congested);
+        }
+        self.back_offs.failed(request, blames.contains(&Blame::Service));
+        Err(Unanswered::Failed)
     }
 
     /// Asks one service, for `share` at the longest.

@@ -9,7 +9,8 @@
 //! The Kea adapter asks. The engine knows no packet: who waits for an answer leaves a function that
 //! is called with the outcome.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -121,10 +122,12 @@ struct State {
 struct Lookup {
     /// Whether the lookup is in flight. Else it stands in line.
     in_flight: bool,
+    /// Whether [`Line::patience`] has an entry for it.
+    is_watched: bool,
     /// The packets that wait for it.
     waiting: Vec<WaitingPacket>,
-    /// The clients whose packets have left it. Their next packets get the answer.
-    left: Vec<Arc<[u8]>>,
+    /// The clients whose packets have left it, and when. Their next packets get the answer.
+    left: Vec<(Arc<[u8]>, Instant)>,
 }
 
 /// A packet that waits for a lookup.
@@ -143,8 +146,36 @@ struct Line {
     lookups: VecDeque<(Arc<Request>, Label)>,
     /// The bytes of the requests in `lookups`.
     bytes: usize,
-    /// Until when packets wait for lookups in line, the earliest time first.
-    patience: VecDeque<(Instant, Arc<Request>)>,
+    /// When to look next at the packets that wait for a lookup in line: one entry for each such
+    /// lookup.
+    patience: BinaryHeap<Patience>,
+}
+
+/// When the patience of a packet ends that waits for a lookup in line. The earliest time is the
+/// greatest value.
+struct Patience {
+    until: Instant,
+    request: Arc<Request>,
+}
+
+impl PartialEq for Patience {
+    fn eq(&self, other: &Self) -> bool {
+        self.until == other.until
+    }
+}
+
+impl Eq for Patience {}
+
+impl PartialOrd for Patience {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Patience {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.until.cmp(&self.until)
+    }
 }
 
 impl Line {
@@ -241,7 +272,7 @@ impl<F: Fetch> LookupEngine<F> {
             None => Some(waiting),
             Some(lookup) => {
                 let superseded = lookup.wait(waiting);
-                if !lookup.in_flight {
+                if !lookup.in_flight && !mem::replace(&mut lookup.is_watched, true) {
                     shared.keep_patience(&mut state.line, until, &question.request);
                 }
                 superseded
@@ -294,6 +325,22 @@ impl<F: Fetch> LookupEngine<F> {
     /// Ends the client's DHCP exchange: see [`Cache::end_exchange`].
     pub fn exchange_over(&self, client: &[u8]) {
         self.0.state().cache.end_exchange(client);
+    }
+
+    /// Makes every kept answer stale: see [`Cache::expire`].
+    pub fn expire(&self) {
+        let now = Instant::now().into_std();
+        self.0.state().cache.expire(now);
+    }
+
+    /// Has a packet of this client not wait any more for a lookup: the client's next packet has
+    /// another request.
+    pub fn forget(&self, request: &Arc<Request>, client: &Arc<[u8]>) {
+        let mut state = self.0.state();
+        let lookup = state.lookups.get_mut(request);
+        let waiting = lookup.and_then(|lookup| lookup.take(client));
+        drop(state);
+        tell(waiting.map(|waiting| (waiting.deliver, Outcome::Shed)));
     }
 
     /// The answers kept, and how often they have changed. `None` where they have not changed since
@@ -355,11 +402,11 @@ impl<F: Fetch> Shared<F> {
         if state.lookups.contains_key(request) {
             return Begun::Before;
         }
-        let in_flight = state.in_flight < self.max_in_flight;
+        let in_flight = state.in_flight < self.max_in_flight && state.line.lookups.is_empty();
         if !in_flight && !state.line.push(request, label) {
             return Begun::Shed;
         }
-        let lookup = Lookup { in_flight, waiting: Vec::new(), left: Vec::new() };
+        let lookup = Lookup { in_flight, is_watched: false, waiting: Vec::new(), left: Vec::new() };
         state.lookups.insert(Arc::clone(request), lookup);
         if !in_flight {
             return Begun::InLine;
@@ -380,7 +427,7 @@ impl<F: Fetch> Shared<F> {
 
     /// Sees to it that a packet does not wait in line past `until`.
     fn keep_patience(self: &Arc<Self>, line: &mut Line, until: Instant, request: &Arc<Request>) {
-        line.patience.push_back((until, Arc::clone(request)));
+        line.patience.push(Patience { until, request: Arc::clone(request) });
         if line.patience.len() == 1 {
             let shared = Arc::clone(self);
             self.runtime.spawn(async move {
@@ -391,23 +438,31 @@ impl<F: Fetch> Shared<F> {
         }
     }
 
-    /// Ends the waiting of packets that have waited in line for long enough. Returns when the next
-    /// packet will have.
+    /// Ends the waiting of packets that have waited in line for long enough: for no more than
+    /// [`BATCH`] lookups in one step. Returns when there is more to do.
     fn end_patience(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut told = Vec::new();
-        let mut state = self.state();
-        while state.line.patience.front().is_some_and(|(until, _)| *until <= now) {
-            let Some((_, request)) = state.line.patience.pop_front() else { break };
+        let mut guard = self.state();
+        let state = &mut *guard;
+        for _ in 0..BATCH {
+            if state.line.patience.peek().is_none_or(|patience| patience.until > now) {
+                break;
+            }
+            let Some(Patience { request, .. }) = state.line.patience.pop() else { break };
             let Some(lookup) = state.lookups.get_mut(&request) else { continue };
+            lookup.is_watched = false;
+            // The services' own time ends a lookup in flight.
             if lookup.in_flight {
-                // The services' own time ends this lookup.
                 continue;
             }
             let waiting = mem::take(&mut lookup.waiting).into_iter();
-            let (over, waiting) = waiting.partition(|waiting| waiting.until <= now);
+            let (over, waiting): (Vec<_>, _) = waiting.partition(|waiting| waiting.until <= now);
             lookup.waiting = waiting;
-            let over: Vec<WaitingPacket> = over;
+            if let Some(until) = lookup.waiting.iter().map(|waiting| waiting.until).min() {
+                lookup.is_watched = true;
+                state.line.patience.push(Patience { until, request: Arc::clone(&request) });
+            }
             for WaitingPacket { transaction, asks_again, deliver, .. } in over {
                 let outcome = state.stale(&request, &transaction);
                 if outcome.is_none() && asks_again {
@@ -417,8 +472,8 @@ impl<F: Fetch> Shared<F> {
                 told.push((deliver, outcome.unwrap_or(Outcome::Shed)));
             }
         }
-        let next = state.line.patience.front().map(|(until, _)| *until);
-        drop(state);
+        let next = state.line.patience.peek().map(|patience| patience.until);
+        drop(guard);
         tell(told);
         next
     }
@@ -452,7 +507,9 @@ impl<F: Fetch> Shared<F> {
     /// line.
     fn end(self: &Arc<Self>, request: &Arc<Request>, found: Result<Found, Unanswered>) {
         let mut state = self.state();
-        state.in_flight = state.in_flight.saturating_sub(1);
+        if state.lookups.contains_key(request) {
+            state.in_flight = state.in_flight.saturating_sub(1);
+        }
         let mut told = state.end(request, found);
         let is_done = self.advance(&mut state, &mut told);
         drop(state);
@@ -521,8 +578,11 @@ impl Lookup {
 
     /// A client that got no reply asks again: its next packet gets the answer.
     fn leave(&mut self, client: &Arc<[u8]>) {
-        if self.left.len() < MOST_LEFT && !self.left.contains(client) {
-            self.left.push(Arc::clone(client));
+        let now = Instant::now();
+        if let Some((_, since)) = self.left.iter_mut().find(|(other, _)| other == client) {
+            *since = now;
+        } else if self.left.len() < MOST_LEFT {
+            self.left.push((Arc::clone(client), now));
         }
     }
 }
@@ -532,7 +592,7 @@ impl State {
     fn would_stand_in_line(&self, request: &Arc<Request>, max_in_flight: usize) -> bool {
         match self.lookups.get(request) {
             Some(lookup) => !lookup.in_flight,
-            None => self.in_flight >= max_in_flight,
+            None => self.in_flight >= max_in_flight || !self.line.lookups.is_empty(),
         }
     }
 
@@ -548,8 +608,8 @@ impl State {
         };
         if let Ok(Found { answer, freshness }) = &found {
             self.cache.store(request, answer, *freshness, now);
-            for client in &left {
-                self.cache.await_retransmission(request, client, answer, now);
+            for (client, since) in &left {
+                self.cache.await_retransmission(request, client, answer, since.into_std(), now);
             }
         }
         let outcome = |WaitingPacket { transaction, deliver, .. }| {

@@ -4,18 +4,23 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Holds one value of the adapter's own type. Core does not look into it: two answers are equal
-/// whatever their slots hold, and a copy of an answer has an empty slot.
+/// whatever their slots hold, and a copy of an answer has an empty slot. Any thread.
 #[derive(Default)]
-pub struct Slot(OnceLock<Box<dyn Any + Send + Sync>>);
+pub struct Slot(RwLock<Option<Arc<dyn Any + Send + Sync>>>);
 
 impl Slot {
-    /// The value, which `make` makes where the slot is empty. `None` where the slot holds a value of
-    /// another type. Any thread.
-    pub fn get_or_make<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
-        self.0.get_or_init(|| Box::new(make())).downcast_ref()
+    /// The value. `None` where the slot is empty, or holds a value of another type.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let value = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        value?.downcast().ok()
+    }
+
+    /// Puts a value in the place of the present one.
+    pub fn set<T: Any + Send + Sync>(&self, value: Arc<T>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(value);
     }
 }
 
@@ -44,11 +49,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_made_once() {
+    fn the_last_value_counts() {
         let slot = Slot::default();
-        assert_eq!(slot.get_or_make(|| 1), Some(&1));
-        assert_eq!(slot.get_or_make(|| 2), Some(&1));
-        assert_eq!(slot.get_or_make(|| "another type"), None);
-        assert_eq!(slot.clone().get_or_make(|| 3), Some(&3));
+        assert_eq!(slot.get::<i32>(), None);
+        slot.set(Arc::new(1));
+        slot.set(Arc::new(2));
+        assert_eq!(slot.get::<i32>(), Some(Arc::new(2)));
+        assert_eq!(slot.get::<u8>(), None, "another type");
+        assert_eq!(slot.clone().get::<i32>(), None);
     }
 }

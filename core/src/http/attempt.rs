@@ -13,9 +13,6 @@ use tokio::time::timeout;
 use super::{causes, is_congestion};
 use crate::fetch::Failure;
 
-/// The longest time of one attempt. A request waits for it within the request's own time.
-const LONGEST: Duration = Duration::from_secs(10);
-
 /// What an attempt has come to: `None` while it is under way, then its result, or the reason why it
 /// has none.
 type Attempt<T> = watch::Receiver<Option<Result<T, ConnectError>>>;
@@ -64,19 +61,20 @@ impl<T> Default for SharedAttempt<T> {
 impl<T: Clone + Send + Sync + 'static> SharedAttempt<T> {
     /// Waits for the result of the last attempt. A new attempt takes its place if it has failed, or
     /// if its result does not serve any more: `make` makes the result, in a task of its own, so
-    /// that no request's end is the end of the attempt. On the runtime's thread. The error says why
-    /// there is none.
+    /// that no request's end is the end of the attempt, for `longest` at the most. On the runtime's
+    /// thread. The error says why there is none.
     ///
     /// Cancel-safe.
     pub async fn result<F>(
         &self,
+        longest: Duration,
         serves: impl Fn(&T) -> bool,
         make: impl FnOnce() -> F,
     ) -> Result<T, ConnectError>
     where
         F: Future<Output = Result<T, ConnectError>> + Send + 'static,
     {
-        let mut attempt = self.last(serves, make);
+        let mut attempt = self.last(longest, serves, make);
         let ended = attempt.wait_for(Option::is_some).await;
         // The error says that the attempt has ended by a bug.
         let ended = ended.ok().and_then(|ended| ended.clone());
@@ -85,7 +83,12 @@ impl<T: Clone + Send + Sync + 'static> SharedAttempt<T> {
         })
     }
 
-    fn last<F>(&self, serves: impl Fn(&T) -> bool, make: impl FnOnce() -> F) -> Attempt<T>
+    fn last<F>(
+        &self,
+        longest: Duration,
+        serves: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> F,
+    ) -> Attempt<T>
     where
         F: Future<Output = Result<T, ConnectError>> + Send + 'static,
     {
@@ -104,8 +107,8 @@ impl<T: Clone + Send + Sync + 'static> SharedAttempt<T> {
         *last = Some(receiver.clone());
         let make = make();
         tokio::spawn(async move {
-            let result = timeout(LONGEST, make).await.unwrap_or_else(|_| {
-                let reason = format!("no connection within {} s", LONGEST.as_secs());
+            let result = timeout(longest, make).await.unwrap_or_else(|_| {
+                let reason = format!("no connection within {} ms", longest.as_millis());
                 Err(ConnectError::Unreachable(reason))
             });
             // The error says that nobody waits any more.

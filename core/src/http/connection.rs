@@ -36,6 +36,8 @@ pub struct Connections {
     pub connector: Connector,
     /// Makes and keeps the connections of HTTP/1.1.
     pub http1: Client,
+    /// The time of one connection: a service's share of the time of a lookup.
+    pub connect_timeout: Duration,
     /// One permit for each HTTP/1.1 connection that may be in use.
     pub http1_limit: Arc<Semaphore>,
 }
@@ -45,9 +47,7 @@ impl Connections {
     pub fn new(settings: &Settings, limits: Http1Limits) -> Result<Self, SetupError> {
         let tls = tls_connector(settings)?;
         // The addresses of a name share it, so that a dead first address leaves time for the next.
-        // Before the first answer by TLS there are two connections: one finds the protocol out.
-        let attempts = if any_https(settings) { 2 } else { 1 };
-        let connect_timeout = settings.timeout / settings.services.len().max(1) as u32 / attempts;
+        let connect_timeout = settings.timeout / settings.services.len().max(1) as u32;
         let http1 = Client::builder()
             .tls_backend_preconfigured(tls.clone())
             .redirect(Policy::none())
@@ -68,8 +68,11 @@ impl Connections {
         tcp.set_keepalive(Some(TCP_KEEP_ALIVE));
         tcp.set_keepalive_interval(Some(TCP_KEEP_ALIVE));
         tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        tcp.set_connect_timeout(Some(connect_timeout));
+        // For TCP alone. Before the first answer by TLS there are two connections, of which this
+        // one finds the protocol out: a dead first address must leave time for the other one.
+        tcp.set_connect_timeout(Some(connect_timeout / 2));
         Ok(Connections {
+            connect_timeout,
             headers: headers::of_requests(settings)?,
             connector: HttpsConnector::from((tcp, tls.into())),
             http1,

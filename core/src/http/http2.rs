@@ -156,7 +156,7 @@ impl Share<'_> {
     async fn sender(&mut self, connector: &Connector, url: &Url) -> Result<Sender, SendError> {
         let is_open = |sender: &Sender| !sender.is_closed();
         let connect = || connect(connector.clone(), target(url));
-        let sender = self.connection.sender.result(is_open, connect).await;
+        let sender = self.connection.sender.result(PING_ENDS_AFTER, is_open, connect).await;
         sender.map_err(|error| {
             self.has_ended = true;
             match error {
@@ -171,7 +171,11 @@ impl Drop for Share<'_> {
     fn drop(&mut self) {
         self.connection.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.has_ended {
-            self.connection.silent_since().get_or_insert_with(Instant::now);
+            let mut since = self.connection.silent_since();
+            // An earlier silence has been over: the PING was answered, or ended the connection.
+            if since.is_none_or(|since| since.elapsed() >= PING_ENDS_AFTER) {
+                *since = Some(Instant::now());
+            }
         }
     }
 }

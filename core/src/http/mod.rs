@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use flate2::read::GzDecoder;
 use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -26,6 +26,7 @@ use crate::cache::Freshness;
 use crate::config::parameter::URL;
 use crate::config::{ConfigError, Settings};
 use crate::fetch::{Failure, Fetch, Found, MAX_BODY};
+use crate::probe::MOST_IN_FLIGHT as PROBES;
 use crate::request::ServiceUrl;
 
 mod attempt;
@@ -69,6 +70,9 @@ pub struct Client {
     connected: RwLock<Arc<Connected>>,
     /// The files as they were when they were read last, or could not be read.
     stamps: Mutex<Vec<Stamp>>,
+    /// When the files were looked at last because of a request that was not authorized. Locked
+    /// while somebody looks.
+    looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// How many connections of HTTP/1.1 there may be.
@@ -109,18 +113,25 @@ impl Client {
         let may_speak_http2 =
             |service: &&ServiceUrl| settings.http2 || service.url().scheme() == "https";
         let http2 = settings.services.iter().filter(may_speak_http2).count() * HTTP2_CONNECTIONS;
-        let sockets = sockets.saturating_sub(http2).max(sockets / 2);
-        let http1 = Http1Limits::new(sockets, settings.services.len());
+        let http1 = Http1Limits::new(sockets - http2.min(sockets / 2), settings.services.len());
         // Before the files are read: a change in between is found later.
         let stamps = Mutex::new(files::stamps(settings));
-        let connected = RwLock::new(Arc::new(Connected::new(settings, http1)?));
-        Ok(Client { settings: settings.clone(), http1, connected, stamps })
+        let connected = RwLock::new(Arc::new(Connected::new(settings, http1, None)?));
+        let looked = tokio::sync::Mutex::default();
+        Ok(Client { settings: settings.clone(), http1, connected, stamps, looked })
     }
 
     /// The most requests in flight at once for which there are connections.
     pub fn room(&self) -> usize {
-        // A service that speaks HTTP/2 has room for more, but may be downgraded.
-        if self.settings.http2 { usize::MAX } else { self.http1.in_use }
+        let mut services = self.settings.services.iter();
+        let is_plain = |service: &ServiceUrl| service.url().scheme() == "http";
+        // Only a service that never negotiates speaks HTTP/2 for certain.
+        if self.settings.http2 && services.all(is_plain) {
+            return usize::MAX;
+        }
+        // Probes of other services, which are down, take connections, too.
+        let probes = PROBES * (self.settings.services.len() - 1);
+        if self.http1.in_use > 2 * probes { self.http1.in_use - probes } else { self.http1.in_use }
     }
 
     /// Reads the files of the settings again, if they have changed since they were read. `None`
@@ -134,22 +145,17 @@ impl Client {
             return None;
         }
         *known = stamps;
-        Some(Connected::new(&self.settings, self.http1).map(|connected| {
+        let earlier = self.connected();
+        Some(Connected::new(&self.settings, self.http1, Some(&earlier)).map(|connected| {
             *self.connected.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(connected);
         }))
     }
 
-    /// As [`Client::refresh`], for a request that the service did not authorize. Returns whether
-    /// other files are in use now. Files that cannot be used are left to the next regular look,
-    /// which says what is wrong with them.
-    fn refresh_now(&self) -> bool {
-        match self.refresh() {
-            Some(Ok(())) => true,
-            Some(Err(_)) => {
-                self.stamps.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                false
-            }
-            None => false,
+    /// As [`Client::refresh`], for a request that the service did not authorize. Files that cannot
+    /// be used are left to the next regular look, which says what is wrong with them.
+    fn refresh_now(&self) {
+        if let Some(Err(_)) = self.refresh() {
+            self.stamps.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
@@ -159,11 +165,17 @@ impl Client {
 }
 
 impl Connected {
-    fn new(settings: &Settings, http1: Http1Limits) -> Result<Self, SetupError> {
+    /// No connection yet. `earlier` are the connections made with other files.
+    fn new(
+        settings: &Settings,
+        http1: Http1Limits,
+        earlier: Option<&Connected>,
+    ) -> Result<Self, SetupError> {
         let connections = Connections::new(settings, http1)?;
-        let services = settings.services.iter();
-        let services = services
-            .map(|service| ServiceConnections::new(service.url(), settings.http2, &connections));
+        let services = settings.services.iter().enumerate().map(|(index, service)| {
+            let earlier = earlier.map(|earlier| &earlier.services[index]);
+            ServiceConnections::new(service.url(), settings.http2, &connections, earlier)
+        });
         Ok(Connected { services: services.collect(), silent: settings.freshness })
     }
 }
@@ -184,7 +196,7 @@ fn target(url: &Url) -> Result<Uri, InvalidUri> {
 
 impl Fetch for Arc<Client> {
     async fn get(&self, service: usize, url: &Url) -> Result<Found, Failure> {
-        let connected = self.connected();
+        let (connected, sent) = (self.connected(), Instant::now());
         let found = connected.get(service, url).await;
         let is_unauthorized = |failure: &Failure| match failure {
             Failure::Status(status) => status.starts_with(StatusCode::UNAUTHORIZED.as_str()),
@@ -194,13 +206,20 @@ impl Fetch for Arc<Client> {
             return found;
         }
         // The service may take another token by now, and the file may hold it.
-        let client = Arc::clone(self);
-        let refreshed = spawn_blocking(move || client.refresh_now()).await;
-        // Another request may have had the files read since.
-        if matches!(refreshed, Ok(true)) || !Arc::ptr_eq(&connected, &self.connected()) {
-            return Box::pin(self.connected().get(service, url)).await;
+        let mut looked = self.looked.lock().await;
+        // Many requests may be refused at once. One look at the files serves all that were sent
+        // before it.
+        if looked.is_none_or(|looked| looked < sent) {
+            *looked = Some(Instant::now());
+            let client = Arc::clone(self);
+            // The error says that the runtime ends.
+            let _ = spawn_blocking(move || client.refresh_now()).await;
         }
-        found
+        drop(looked);
+        if Arc::ptr_eq(&connected, &self.connected()) {
+            return found;
+        }
+        Box::pin(self.connected().get(service, url)).await
     }
 }
 

@@ -38,9 +38,11 @@ type LookUp = watch::Receiver<Option<Found>>;
 #[derive(Clone)]
 pub struct Resolver(Arc<Shared>);
 
+/// Finds the addresses of one name. Blocks.
+type LookUpName = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
 struct Shared {
-    /// Finds the addresses of one name. Blocks.
-    look_up: Box<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>,
+    look_up: Box<LookUpName>,
     /// The look-ups under way, by name. As many as there are names in the parameter `url`.
     under_way: Mutex<HashMap<Box<str>, LookUp>>,
 }

@@ -11,6 +11,7 @@
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderMap};
 use http::uri::InvalidUri;
@@ -56,6 +57,9 @@ pub struct ServiceConnections {
     negotiates: bool,
     /// The attempt to find the protocol out.
     negotiation: SharedAttempt<Protocol>,
+    /// The longest time of this attempt: a connection that hangs must not keep the next one from
+    /// being tried.
+    connect_timeout: Duration,
     /// The header fields of every request.
     headers: HeaderMap,
     /// Makes the connections of HTTP/2.
@@ -91,15 +95,20 @@ pub struct Http2Route<'a> {
 
 impl ServiceConnections {
     /// No connection yet to the service with this URL. `http2` tells whether http URLs are asked by
-    /// HTTP/2.
-    pub fn new(url: &Url, http2: bool, connections: &Connections) -> Self {
+    /// HTTP/2. `earlier` are connections to the same service, whose protocol is known.
+    pub fn new(
+        url: &Url,
+        http2: bool,
+        connections: &Connections,
+        earlier: Option<&ServiceConnections>,
+    ) -> Self {
         let negotiates = url.scheme() == "https";
         let protocol = match (negotiates, http2) {
-            (true, _) => Protocol::Unknown,
+            (true, _) => earlier.map_or(Protocol::Unknown, ServiceConnections::protocol),
             (false, true) => Protocol::Http2,
             (false, false) => Protocol::Http1,
         };
-        let number = if protocol == Protocol::Http1 { 0 } else { HTTP2_CONNECTIONS };
+        let number = if !negotiates && !http2 { 0 } else { HTTP2_CONNECTIONS };
         let mut headers = connections.headers.clone();
         if let Some(credentials) = headers::basic(url) {
             headers.insert(AUTHORIZATION, credentials);
@@ -108,6 +117,7 @@ impl ServiceConnections {
             protocol: AtomicU8::new(protocol as u8),
             negotiates,
             negotiation: SharedAttempt::default(),
+            connect_timeout: connections.connect_timeout,
             headers,
             connector: connections.connector.clone(),
             http1: connections.http1.clone(),
@@ -123,7 +133,7 @@ impl ServiceConnections {
     pub async fn route(&self, url: &Url) -> Result<Route<'_>, Failure> {
         if self.protocol() == Protocol::Unknown {
             let negotiate = || negotiate(self.connector.clone(), target(url));
-            let found = self.negotiation.result(|_| false, negotiate).await;
+            let found = self.negotiation.result(self.connect_timeout, |_| false, negotiate).await;
             self.set_protocol(found.map_err(ConnectError::failure)?);
         }
         if self.protocol() == Protocol::Http2 {

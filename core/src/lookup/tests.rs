@@ -166,6 +166,32 @@ async fn one_packet_of_a_client_waits_for_a_lookup() {
     assert_eq!(engine.fetch.asked().len(), 1);
 }
 
+/// The client's next packet may have another request: its answer is the exchange's.
+#[tokio::test(start_paused = true)]
+async fn a_superseded_packet_leaves_the_exchange_alone() {
+    let engine = engine(after(100, Says::Nothing(0)));
+    let superseded = engine.ask(Engine::question(1, 1));
+    let next = Question { request: request(2), ..Engine::question(1, 2) };
+    engine.lookups.forget(&request(1), &Engine::question(1, 1).transaction.client);
+    assert_eq!(superseded.await.unwrap(), Outcome::Shed);
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(engine.ask(next.clone()).await.unwrap(), answered(Source::Asked));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(engine.lookups.answer_now(&next), Some(answered(Source::Cached)));
+}
+
+/// An earlier exchange is no reason to ask again.
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_a_client_that_had_a_reply_before() {
+    let engine = engine(after(100, Says::Nothing(0)));
+    assert_eq!(engine.outcome(1, 1).await, answered(Source::Asked));
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(engine.lookups.leave(&Engine::question(1, 2), true), Outcome::Shed);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(engine.now(1, 3), Some(answered(Source::Cached)));
+    assert_eq!(engine.fetch.asked().len(), 2);
+}
+
 /// The time of each packet counts, not the time of the first one that waits for the lookup.
 #[tokio::test(start_paused = true)]
 async fn packets_that_wait_for_one_lookup_in_line_are_patient_each() {
