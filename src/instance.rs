@@ -239,7 +239,8 @@ impl Instance {
         );
         runtime.handle().spawn(read_files_again(client));
         if let Some(path) = settings.cache_file.clone() {
-            runtime.handle().spawn(keep_file(engine.clone(), origin.clone(), path));
+            let own = *FILE.lock().unwrap_or_else(PoisonError::into_inner);
+            runtime.handle().spawn(keep_file(engine.clone(), origin.clone(), path, own));
         }
         statistics::announce();
         let services: Vec<_> = settings.services.iter().map(ServiceUrl::to_string).collect();
@@ -343,11 +344,15 @@ fn write_answers(path: &Path, origin: &Origin, entries: &[Entry]) -> bool {
     written.is_ok()
 }
 
-/// Writes the file of kept answers once a minute, where they have changed. On the runtime's thread;
-/// the writing itself is done on a thread that may block.
-async fn keep_file(engine: LookupEngine<Arc<http::Client>>, origin: Origin, path: PathBuf) {
+/// Writes the file of kept answers once a minute, where they have changed, while no more instances
+/// than `own` have ended. On the runtime's thread; the writing itself is done on a thread that may block.
+async fn keep_file(
+    engine: LookupEngine<Arc<http::Client>>,
+    origin: Origin,
+    path: PathBuf,
+    own: u64,
+) {
     let mut written = 0;
-    let own = *FILE.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         sleep(FILE_INTERVAL).await;
         if let Some((entries, changes)) = engine.kept_since(written) {

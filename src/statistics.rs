@@ -11,7 +11,7 @@ use crate::log::REMOPTS_EXCEPTION;
 pub const CACHED: &str = "remote-opts-cached";
 /// Packets that got an answer for which a service was asked.
 pub const ASKED: &str = "remote-opts-asked";
-/// Packets that got a stale answer, because no service had a fresh one.
+/// Packets that got a stale answer, because no fresh one could be had.
 pub const STALE: &str = "remote-opts-stale";
 /// Packets whose lookup failed.
 pub const FAILED: &str = "remote-opts-failed";

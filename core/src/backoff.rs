@@ -76,12 +76,12 @@ impl BackOffs {
         self.entries().0.pop(request);
     }
 
-    /// Ends the back-offs that a service was to blame for: a service is up again.
-    pub fn service_up(&self) {
+    /// Ends the back-offs for which `is_over` says so. It is told whether a service was to blame.
+    pub fn end(&self, is_over: impl Fn(bool) -> bool) {
         let mut entries = self.entries();
-        let blamed = entries.0.iter().filter(|(_, entry)| entry.of_service);
-        let blamed: Vec<_> = blamed.map(|(request, _)| Arc::clone(request)).collect();
-        for request in blamed {
+        let over = entries.0.iter().filter(|(_, entry)| is_over(entry.of_service));
+        let over: Vec<_> = over.map(|(request, _)| Arc::clone(request)).collect();
+        for request in over {
             entries.0.pop(&request);
         }
     }
@@ -135,13 +135,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_service_that_is_up_ends_what_it_was_to_blame_for() {
+    async fn a_service_that_is_well_again_ends_what_it_was_to_blame_for() {
         let (back_offs, blamed, bad) = (BackOffs::default(), request(1), request(2));
         back_offs.failed(&blamed, true);
         back_offs.failed(&bad, false);
-        back_offs.service_up();
+        back_offs.end(|of_service| of_service);
         assert!(!back_offs.holds(&blamed));
         assert!(back_offs.holds(&bad));
+        back_offs.end(|of_service| !of_service);
+        assert!(!back_offs.holds(&bad));
     }
 
     #[tokio::test(start_paused = true)]

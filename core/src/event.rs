@@ -92,7 +92,8 @@ pub enum Event<'a> {
     InLine {
         /// The packet whose lookup stands in line.
         label: &'a Label,
-        /// The concurrency limit, the parameter `max-in-flight`.
+        /// The concurrency limit: the parameter `max-in-flight`, or fewer, where there are
+        /// connections for no more.
         limit: usize,
     },
     /// No more lookups can stand in line: a lookup was shed.

@@ -23,6 +23,10 @@ use crate::request::{Request, ServiceUrl};
 /// A service is down when so many different requests in a row failed at it.
 const DOWN_AFTER: usize = 3;
 
+/// A service was out of order when so many different requests in a row got a bad answer, and then
+/// one got a good answer.
+const OUT_OF_ORDER_AFTER: usize = 10;
+
 /// The longest time for which a service is left alone because it says so.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
@@ -74,6 +78,8 @@ struct ServiceState {
 struct Record {
     /// The different requests that failed since the service last answered.
     failed: Vec<Arc<Request>>,
+    /// The different requests that got a bad answer since the service last gave a good one.
+    bad: Vec<Arc<Request>>,
     /// The last request that succeeded.
     succeeded: Option<Arc<Request>>,
     /// The service is not asked before, because it said so.
@@ -199,8 +205,15 @@ impl<F: Fetch> Failover<F> {
         self.back_offs.answered(request);
         let mut record = self.services[index].record();
         record.failed.clear();
+        let was_out_of_order = record.bad.len() >= OUT_OF_ORDER_AFTER;
+        record.bad.clear();
         if record.succeeded.as_ref() != Some(request) {
             record.succeeded = Some(Arc::clone(request));
+        }
+        drop(record);
+        if was_out_of_order {
+            // The bad answers were the service's fault, and not that of each single request.
+            self.back_offs.end(|of_service| !of_service);
         }
     }
 
@@ -230,7 +243,11 @@ impl<F: Fetch> Failover<F> {
         if failure.blame() == Blame::Request {
             // A service that responds works. One that was not asked has shown nothing.
             if !matches!(failure, Failure::Unaskable(_)) {
-                service.record().failed.clear();
+                let mut record = service.record();
+                record.failed.clear();
+                if record.bad.len() < OUT_OF_ORDER_AFTER && !record.bad.contains(request) {
+                    record.bad.push(Arc::clone(request));
+                }
             }
             return;
         }
@@ -271,7 +288,7 @@ impl<F: Fetch> Failover<F> {
             record.failed.clear();
             record.paused_until = None;
         }
-        self.back_offs.service_up();
+        self.back_offs.end(|of_service| of_service);
         service.up.store(true, Ordering::Relaxed);
         self.listener.notice(&Event::ServiceUp { service: index });
     }

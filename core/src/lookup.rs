@@ -205,8 +205,8 @@ enum Begun {
     InLine,
     /// Another packet has begun it.
     Before,
-    /// The line is full, so there is no lookup.
-    Shed,
+    /// The line is full with so many lookups, so there is no lookup.
+    Shed(usize),
 }
 
 impl<F: Fetch> LookupEngine<F> {
@@ -404,7 +404,7 @@ impl<F: Fetch> Shared<F> {
         }
         let in_flight = state.in_flight < self.max_in_flight && state.line.lookups.is_empty();
         if !in_flight && !state.line.push(request, label) {
-            return Begun::Shed;
+            return Begun::Shed(state.line.lookups.len());
         }
         let lookup = Lookup { in_flight, is_watched: false, waiting: Vec::new(), left: Vec::new() };
         state.lookups.insert(Arc::clone(request), lookup);
@@ -499,7 +499,7 @@ impl<F: Fetch> Shared<F> {
             Begun::Asked => return,
             Begun::Before => Event::Coalesced { label, request },
             Begun::InLine => Event::InLine { label, limit: self.max_in_flight },
-            Begun::Shed => Event::Shed { label, line: MOST_IN_LINE },
+            Begun::Shed(line) => Event::Shed { label, line },
         });
     }
 

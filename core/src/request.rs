@@ -4,7 +4,8 @@
 //! A request is made of bytes and becomes a URL for each service. This module makes no request.
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use url::{ParseError, Position, Url};
@@ -141,16 +142,28 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// The hash of requests has a key of its own in each process, so that nobody can make requests of
+/// the same hash on purpose.
+static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// What is asked about one client, whichever service is asked. Two clients with the same request
 /// get the same answer: the request is the key of the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
+    /// The hash of the fields below. A lookup needs it a dozen times.
+    hash: u64,
     /// The sub-options of option 82 that name the client (code and payload), in the order of
     /// [`SUB_OPTIONS`].
     sub_options: Vec<(u8, Vec<u8>)>,
     /// The values of the parameter `query` (name and value), in the order of their names. None is
     /// empty.
     values: Vec<(Arc<str>, Vec<u8>)>,
+}
+
+impl Hash for Request {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.hash);
+    }
 }
 
 impl Request {
@@ -163,8 +176,11 @@ impl Request {
     ) -> Option<Self> {
         values.retain(|(_, value)| !value.is_empty());
         values.sort_unstable();
-        let named = !sub_options.is_empty() || !values.is_empty();
-        named.then_some(Request { sub_options, values })
+        if sub_options.is_empty() && values.is_empty() {
+            return None;
+        }
+        let hash = HASH.hash_one((&sub_options, &values));
+        Some(Request { hash, sub_options, values })
     }
 
     /// The sub-options that the request is made of: code and payload.

@@ -40,10 +40,6 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// A new machine gets its answer within this time, where a service is up or has come up.
 const SOON: Duration = Duration::from_secs(3);
 
-/// The longest back-off. A bad answer is a matter of the request, which backs off whatever service
-/// comes up. The failure of a service is not: where a service comes up, the request is made.
-const BACK_OFF: Duration = Duration::from_secs(30);
-
 /// What a service does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -441,13 +437,12 @@ fn judge_new(machines: &Machines, hours: &Hours) {
     let mut first = 0;
     for stretch in DAY.chunk_by(|one, next| one.answers() == next.answers()) {
         let (begins, ends) = (hours[first].0, hours[first + stretch.len()].0);
-        let after_garbage = first > 0 && DAY[first - 1].2.contains(&TalksGarbage);
         let Phase(name, ..) = stretch[0];
         first += stretch.len();
         if !stretch[0].answers() {
             continue;
         }
-        let (mut longest, mut back_off, mut number) = (Duration::ZERO, Duration::ZERO, 0);
+        let (mut longest, mut number) = (Duration::ZERO, 0);
         for (index, &Machine { comes, answered, .. }) in machines.machines.iter().enumerate() {
             let from = comes.max(begins);
             let is_cut_short = first < DAY.len() && from + SOON > ends;
@@ -456,21 +451,12 @@ fn judge_new(machines: &Machines, hours: &Hours) {
             }
             // A machine that never had an answer waited at least until now.
             let wait = answered.unwrap_or_else(Instant::now) - from;
-            let limit = if after_garbage && comes < begins {
-                back_off = back_off.max(wait);
-                BACK_OFF + SOON
-            } else {
-                (longest, number) = (longest.max(wait), number + 1);
-                SOON
-            };
-            if wait > limit {
+            (longest, number) = (longest.max(wait), number + 1);
+            if wait > SOON {
                 machines.fail(index, &format!("waits {wait:.1?} in: {name}"));
             }
         }
         println!("{name}: {number} new machines get answers within {longest:.1?}");
-        if after_garbage {
-            println!("{name}: machines that met garbage get answers within {back_off:.1?}");
-        }
     }
 }
 

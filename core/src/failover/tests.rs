@@ -101,6 +101,24 @@ async fn one_bad_record_is_not_a_bad_service() {
     assert!(asked.ask(2).await.is_ok());
 }
 
+/// A service that answers everybody badly, and then well again, was out of order: no client waits
+/// for its back-off.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_was_out_of_order_ends_the_back_offs_of_its_bad_answers() {
+    for (clients, ends) in [(9, false), (10, true)] {
+        let asked = asked(&["a"], |_| Says::Garbage);
+        for client in 0..clients {
+            assert!(asked.ask(client).await.is_err());
+            assert!(asked.ask(client).await.is_err());
+        }
+        assert_eq!(asked.failover.readiness(&request(0)), Readiness::BackingOff);
+        asked.fetch.says(Says::Nothing(1));
+        assert!(asked.ask(50).await.is_ok());
+        let readiness = asked.failover.readiness(&request(0));
+        assert_eq!(readiness == Readiness::Ready, ends, "{clients} clients");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_service_that_responds_is_never_given_up() {
     let asked = asked(&["a"], |_| Says::Garbage);
