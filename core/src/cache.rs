@@ -148,9 +148,10 @@ impl Answers {
     }
 
     fn put(&mut self, request: &Arc<Request>, kept: Kept, size: usize) {
-        self.remove(request);
         self.bytes += bytes(request, Some(&kept.answer));
-        self.kept.put(Arc::clone(request), kept);
+        if let Some(earlier) = self.kept.put(Arc::clone(request), kept) {
+            self.bytes -= bytes(request, Some(&earlier.answer));
+        }
         self.shrink(size);
     }
 
@@ -371,9 +372,10 @@ impl Cache {
     }
 
     fn insert_exchange(&mut self, client: &Arc<[u8]>, exchange: Exchange, now: Instant) {
-        self.end_exchange(client);
         self.exchange_bytes += exchange.bytes();
-        self.exchanges.put(Arc::clone(client), exchange);
+        if let Some(earlier) = self.exchanges.put(Arc::clone(client), exchange) {
+            self.exchange_bytes -= earlier.bytes();
+        }
         // The exchanges are in the order in which they began: `known` only peeks at them.
         while self.exchanges.len() > MOST_EXCHANGES || self.exchange_bytes > MOST_EXCHANGE_BYTES {
             self.forget_oldest_exchange();

@@ -10,6 +10,7 @@
 //! is called with the outcome.
 
 use std::cmp::Ordering;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::answer::Answer;
-use crate::cache::{Cache, Entry, Known, Transaction};
+use crate::cache::{self, Cache, Known, Transaction};
 use crate::event::{Event, Label, Listener};
 use crate::failover::{Failover, Readiness, Unanswered};
 use crate::fetch::{Fetch, Found};
@@ -345,7 +346,7 @@ impl<F: Fetch> LookupEngine<F> {
 
     /// The answers kept, and how often they have changed. `None` where they have not changed since
     /// `changes`.
-    pub fn kept_since(&self, changes: u64) -> Option<(Vec<Entry>, u64)> {
+    pub fn kept_since(&self, changes: u64) -> Option<(Vec<cache::Entry>, u64)> {
         let state = self.0.state();
         let now = Instant::now().into_std();
         let changed = state.cache.changes();
@@ -399,15 +400,16 @@ impl<F: Fetch> Shared<F> {
     /// Has the packet's lookup begin, if it is not under way. The state stays locked.
     fn begin(self: &Arc<Self>, state: &mut State, question: &Question) -> Begun {
         let Question { request, label, .. } = question;
-        if state.lookups.contains_key(request) {
+        let State { lookups, line, .. } = state;
+        let Entry::Vacant(entry) = lookups.entry(Arc::clone(request)) else {
             return Begun::Before;
+        };
+        let in_flight = state.in_flight < self.max_in_flight && line.lookups.is_empty();
+        if !in_flight && !line.push(request, label) {
+            return Begun::Shed(line.lookups.len());
         }
-        let in_flight = state.in_flight < self.max_in_flight && state.line.lookups.is_empty();
-        if !in_flight && !state.line.push(request, label) {
-            return Begun::Shed(state.line.lookups.len());
-        }
-        let lookup = Lookup { in_flight, is_watched: false, waiting: Vec::new(), left: Vec::new() };
-        state.lookups.insert(Arc::clone(request), lookup);
+        let (waiting, left) = (Vec::new(), Vec::new());
+        entry.insert(Lookup { in_flight, is_watched: false, waiting, left });
         if !in_flight {
             return Begun::InLine;
         }
@@ -507,9 +509,6 @@ impl<F: Fetch> Shared<F> {
     /// line.
     fn end(self: &Arc<Self>, request: &Arc<Request>, found: Result<Found, Unanswered>) {
         let mut state = self.state();
-        if state.lookups.contains_key(request) {
-            state.in_flight = state.in_flight.saturating_sub(1);
-        }
         let mut told = state.end(request, found);
         let is_done = self.advance(&mut state, &mut told);
         drop(state);
@@ -603,9 +602,12 @@ impl State {
         found: Result<Found, Unanswered>,
     ) -> Vec<(Deliver, Outcome)> {
         let now = Instant::now().into_std();
-        let Some(Lookup { waiting, left, .. }) = self.lookups.remove(request) else {
+        let Some(Lookup { waiting, left, in_flight, .. }) = self.lookups.remove(request) else {
             return Vec::new();
         };
+        if in_flight {
+            self.in_flight -= 1;
+        }
         if let Ok(Found { answer, freshness }) = &found {
             self.cache.store(request, answer, *freshness, now);
             for (client, since) in &left {
