@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 use remote_opts_core::cache::{Cache, Entry, Origin};
-use remote_opts_core::cache_file::{self, ReadError};
+use remote_opts_core::cache_file;
 use remote_opts_core::config::{self, OnError, OnMiss, Settings};
 use remote_opts_core::failover::Failover;
 use remote_opts_core::guard::{guard, report_panics};
@@ -80,8 +80,10 @@ pub struct Instance {
     kept_origin: Mutex<Option<Origin>>,
     /// The parameter `cache-file`.
     cache_file: Option<PathBuf>,
-    /// Why the file of kept answers could not be read, until the configuration comes into force.
-    unreadable: Mutex<Option<ReadError>>,
+    /// Whether the file of kept answers could not be read, and is still where it was.
+    unreadable: Arc<AtomicBool>,
+    /// How often the kept answers had changed when they were read from the file.
+    in_file: Option<u64>,
     /// Whether the configuration came into force.
     is_configured: AtomicBool,
 }
@@ -161,9 +163,12 @@ pub fn unload() {
     let cache = instance.engine.close();
     if let Some(path) = &instance.cache_file {
         let mut writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-        // A mere check of a configuration (`kea-dhcp4 -T`) leaves the file alone.
-        if instance.is_configured.load(Ordering::Relaxed) {
-            write_answers(path, &instance.origin, &cache.entries(Instant::now()));
+        // A configuration that never came into force leaves the file alone. So does a mere check
+        // (`kea-dhcp4 -T`, for which a configuration does come into force): it has no new answers.
+        let is_in_force = instance.is_configured.load(Ordering::Relaxed);
+        if is_in_force && Some(cache.changes()) != instance.in_file {
+            let entries = cache.entries(Instant::now());
+            write_answers(path, &instance.origin, &entries, &instance.unreadable);
         }
         // Older answers that still wait to be written are void.
         *writer += 1;
@@ -192,10 +197,6 @@ pub fn configured(parked_packet_limit: i64, has_database: bool) {
             instance.kept_origin.lock().unwrap_or_else(PoisonError::into_inner).take();
         if kept_origin.is_some_and(|kept_origin| kept_origin != instance.origin) {
             instance.engine.expire();
-        }
-        let unreadable = instance.unreadable.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(path), Some(error)) = (&instance.cache_file, unreadable) {
-            set_aside(path, &error);
         }
     }
 }
@@ -230,6 +231,7 @@ impl Instance {
         let main_thread = Arc::new(MainThread::watch(runtime.handle().clone())?);
         // Nothing fails from here on, so that no kept answer is lost.
         let kept = kept_answers(&settings, &origin);
+        let unreadable = Arc::new(AtomicBool::new(kept.unreadable));
         let engine = LookupEngine::new(
             failover,
             kept.cache,
@@ -240,7 +242,13 @@ impl Instance {
         runtime.handle().spawn(read_files_again(client));
         if let Some(path) = settings.cache_file.clone() {
             let own = *FILE.lock().unwrap_or_else(PoisonError::into_inner);
-            runtime.handle().spawn(keep_file(engine.clone(), origin.clone(), path, own));
+            let file = AnswersFile {
+                path,
+                origin: origin.clone(),
+                unreadable: Arc::clone(&unreadable),
+                own,
+            };
+            runtime.handle().spawn(keep_file(engine.clone(), file, kept.in_file));
         }
         statistics::announce();
         let services: Vec<_> = settings.services.iter().map(ServiceUrl::to_string).collect();
@@ -274,7 +282,8 @@ impl Instance {
             origin,
             cache_file: settings.cache_file,
             kept_origin: Mutex::new(kept.origin),
-            unreadable: Mutex::new(kept.unreadable),
+            unreadable,
+            in_file: kept.in_file,
             is_configured: AtomicBool::new(false),
         })
     }
@@ -285,8 +294,10 @@ struct KeptAnswers {
     cache: Cache,
     /// What the answers are answers to, where an earlier configuration has left them.
     origin: Option<Origin>,
-    /// Why the file of kept answers could not be read. Such a file never stops Kea.
-    unreadable: Option<ReadError>,
+    /// Whether the file of kept answers could not be read. Such a file never stops Kea.
+    unreadable: bool,
+    /// How often the answers have changed, where they are those of the file.
+    in_file: Option<u64>,
 }
 
 /// The answers that an earlier configuration has left, else the answers of the file, else no
@@ -295,28 +306,22 @@ fn kept_answers(settings: &Settings, origin: &Origin) -> KeptAnswers {
     let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((mut cache, kept_origin)) = kept {
         cache.resize(settings.cache_size);
-        return KeptAnswers { cache, origin: Some(kept_origin), unreadable: None };
+        return KeptAnswers { cache, origin: Some(kept_origin), unreadable: false, in_file: None };
     }
     let mut cache = Cache::new(settings.cache_size);
-    let read = settings.cache_file.as_ref().map(|path| {
-        let read = cache_file::read(path, origin, &mut cache);
-        if let Ok(Some(number)) = read {
-            REMOPTS_CACHE_FILE_READ.info([&number, &path.display()]);
+    let mut unreadable = false;
+    if let Some(path) = &settings.cache_file {
+        match cache_file::read(path, origin, &mut cache) {
+            Ok(None) => {}
+            Ok(Some(number)) => REMOPTS_CACHE_FILE_READ.info([&number, &path.display()]),
+            Err(error) => {
+                REMOPTS_CACHE_FILE_UNREADABLE.warn([&path.display(), &error]);
+                unreadable = true;
+            }
         }
-        read
-    });
-    KeptAnswers { cache, origin: None, unreadable: read.and_then(Result::err) }
-}
-
-/// Puts a file that cannot be read out of the way of the next one. Not before the configuration is
-/// in force: a mere check of it (`kea-dhcp4 -T`) leaves every file alone.
-fn set_aside(path: &Path, error: &ReadError) {
-    match cache_file::set_aside(path) {
-        Ok(aside) => REMOPTS_CACHE_FILE_UNREADABLE
-            .warn([&path.display(), &format_args!("{error}. It is {} now", aside.display())]),
-        Err(other) => REMOPTS_CACHE_FILE_UNREADABLE
-            .warn([&path.display(), &format_args!("{error}, nor can it be renamed: {other}")]),
     }
+    let in_file = Some(cache.changes());
+    KeptAnswers { cache, origin: None, unreadable, in_file }
 }
 
 /// Looks every few seconds whether the files of tokens and certificates have changed, and reads them
@@ -334,35 +339,51 @@ async fn read_files_again(client: Arc<http::Client>) {
     }
 }
 
-/// Writes the answers into their file, with [`FILE`] locked. Returns whether the file is written.
-/// Blocks.
-fn write_answers(path: &Path, origin: &Origin, entries: &[Entry]) -> bool {
-    let written = cache_file::write(path, origin, entries);
+/// Writes the answers into their file, with [`FILE`] locked. Returns whether the file is written. An
+/// earlier file that could not be read gets another name first. Blocks.
+fn write_answers(path: &Path, origin: &Origin, entries: &[Entry], unreadable: &AtomicBool) -> bool {
+    let set_aside = || {
+        if unreadable.load(Ordering::Relaxed) {
+            cache_file::set_aside(path)?;
+            unreadable.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    let written = set_aside().and_then(|()| cache_file::write(path, origin, entries));
     if let Err(error) = &written {
         REMOPTS_CACHE_FILE_NOT_WRITTEN.error([&path.display(), error]);
     }
     written.is_ok()
 }
 
-/// Writes the file of kept answers once a minute, where they have changed, while no more instances
-/// than `own` have ended. On the runtime's thread; the writing itself is done on a thread that may block.
+/// The file of kept answers, for the task that writes it.
+#[derive(Clone)]
+struct AnswersFile {
+    path: PathBuf,
+    origin: Origin,
+    /// As in [`Instance`].
+    unreadable: Arc<AtomicBool>,
+    /// How many instances had ended when the task began: see [`FILE`].
+    own: u64,
+}
+
+/// Writes the file of kept answers once a minute, where they have changed since `written`. On the
+/// runtime's thread; the writing itself is done on a thread that may block.
 async fn keep_file(
     engine: LookupEngine<Arc<http::Client>>,
-    origin: Origin,
-    path: PathBuf,
-    own: u64,
+    file: AnswersFile,
+    mut written: Option<u64>,
 ) {
-    let mut written = 0;
     loop {
         sleep(FILE_INTERVAL).await;
         if let Some((entries, changes)) = engine.kept_since(written) {
-            let (path, origin) = (path.clone(), origin.clone());
+            let AnswersFile { path, origin, unreadable, own } = file.clone();
             let write = move || {
                 let writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-                *writer == own && write_answers(&path, &origin, &entries)
+                *writer == own && write_answers(&path, &origin, &entries, &unreadable)
             };
             if let Ok(true) = spawn_blocking(move || guard(false, write)).await {
-                written = changes;
+                written = Some(changes);
             }
         }
     }

@@ -99,6 +99,8 @@ pub enum Known {
     Answer(Arc<Answer>),
     /// No answer, because the exchange's OFFER went out without one.
     Failure,
+    /// The lookup of the client's last packet, which got no reply, has failed since.
+    LookupFailed,
 }
 
 /// An exchange that is not over.
@@ -276,6 +278,11 @@ impl Cache {
                         exchange.xid.get_or_insert(transaction.xid);
                         return Some(Known::Answer(Arc::clone(answer)));
                     }
+                    None if exchange.xid.is_none() => {
+                        // Once: if the client asks again, its lookup is made again.
+                        self.end_exchange(&transaction.client);
+                        return Some(Known::LookupFailed);
+                    }
                     // The ACK carries what the OFFER carried. A DISCOVER may find more.
                     None if transaction.continues => return Some(Known::Failure),
                     None => {}
@@ -347,12 +354,13 @@ impl Cache {
     }
 
     /// Keeps `answer` for the next packet of a client whose packet got no reply at the time
-    /// `since`, for 70 seconds, whatever the service lets others use it for.
+    /// `since`, for 70 seconds, whatever the service lets others use it for. `None`: the lookup has
+    /// failed, and the client's next packet gets what a failed lookup gets.
     pub fn await_retransmission(
         &mut self,
         request: &Arc<Request>,
         client: &Arc<[u8]>,
-        answer: &Arc<Answer>,
+        answer: Option<&Arc<Answer>>,
         since: Instant,
         now: Instant,
     ) {
@@ -363,7 +371,7 @@ impl Cache {
         if self.exchanges.peek(client).is_some_and(has_offer) {
             return;
         }
-        let (request, answer) = (Arc::clone(request), Some(Arc::clone(answer)));
+        let (request, answer) = (Arc::clone(request), answer.cloned());
         self.insert_exchange(
             client,
             Exchange { request, xid: None, answer, begun: now, until: now + AWAITED },
@@ -537,7 +545,7 @@ mod tests {
     #[test]
     fn an_answer_waits_for_the_next_packet_of_its_client() {
         let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
-        cache.await_retransmission(&key, &discover(1, 0).client, &something(), start, start);
+        cache.await_retransmission(&key, &discover(1, 0).client, Some(&something()), start, start);
         let later = start + Duration::from_secs(64);
         assert_eq!(cache.known(&key, &discover(2, 8), later), None);
         let found = Some(Known::Answer(something()));
@@ -546,6 +554,17 @@ mod tests {
         assert_eq!(cache.known(&key, &discover(1, 9), later), None);
         assert_eq!(cache.known(&key, &request(1, 8), later), found);
         assert_eq!(cache.known(&key, &request(1, 8), start + AWAITED), None);
+    }
+
+    #[test]
+    fn the_next_packet_of_a_client_learns_once_that_its_lookup_failed() {
+        let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
+        for next in [discover(1, 8), request(1, 8)] {
+            cache.await_retransmission(&key, &next.client, None, start, start);
+            assert_eq!(cache.known(&key, &discover(2, 8), start), None);
+            assert_eq!(cache.known(&key, &next, start), Some(Known::LookupFailed));
+            assert_eq!(cache.known(&key, &next, start), None);
+        }
     }
 
     #[test]
@@ -586,13 +605,13 @@ mod tests {
         let (mut cache, start) = (Cache::new(0), Instant::now());
         let client = |number: u32| Arc::<[u8]>::from(number.to_be_bytes());
         for number in 0..=MOST_EXCHANGES as u32 {
-            cache.await_retransmission(&about(1), &client(number), &nothing(), start, start);
+            cache.await_retransmission(&about(1), &client(number), Some(&nothing()), start, start);
         }
         assert_eq!(cache.exchanges.len(), MOST_EXCHANGES);
         let body = vec![0; 64 * 1024].into();
         let long = Arc::new(Answer { body, ..Answer::clone(&something()) });
         for number in 0..2000 {
-            cache.await_retransmission(&about(1), &client(number), &long, start, start);
+            cache.await_retransmission(&about(1), &client(number), Some(&long), start, start);
             assert!(cache.exchange_bytes <= MOST_EXCHANGE_BYTES);
         }
         (0..=MOST_EXCHANGES as u32).for_each(|number| cache.end_exchange(&client(number)));

@@ -344,13 +344,13 @@ impl<F: Fetch> LookupEngine<F> {
         tell(waiting.map(|waiting| (waiting.deliver, Outcome::Shed)));
     }
 
-    /// The answers kept, and how often they have changed. `None` where they have not changed since
-    /// `changes`.
-    pub fn kept_since(&self, changes: u64) -> Option<(Vec<cache::Entry>, u64)> {
+    /// The answers kept, and how often they have changed. `None` where they have changed just as often
+    /// as `changes` says.
+    pub fn kept_since(&self, changes: Option<u64>) -> Option<(Vec<cache::Entry>, u64)> {
         let state = self.0.state();
         let now = Instant::now().into_std();
         let changed = state.cache.changes();
-        (changed != changes && !state.closed).then(|| (state.cache.entries(now), changed))
+        (Some(changed) != changes && !state.closed).then(|| (state.cache.entries(now), changed))
     }
 
     /// How many lookups are in flight, and how many stand in line.
@@ -388,6 +388,10 @@ impl<F: Fetch> Shared<F> {
         match state.cache.known(request, transaction, Instant::now().into_std()) {
             Some(Known::Answer(answer)) => return Some(Outcome::Answered(answer, Source::Cached)),
             Some(Known::Failure) => return Some(Outcome::FailedBefore),
+            // No wait for another lookup: the client has had no reply already.
+            Some(Known::LookupFailed) => {
+                return Some(state.without_fresh_answer(request, transaction));
+            }
             None => {}
         }
         let is_under_way = state.lookups.contains_key(request);
@@ -610,8 +614,16 @@ impl State {
         }
         if let Ok(Found { answer, freshness }) = &found {
             self.cache.store(request, answer, *freshness, now);
+        }
+        // A request that could not be made is made again for the client's next packet.
+        let awaited = match &found {
+            Ok(Found { answer, .. }) => Some(Some(answer)),
+            Err(Unanswered::Failed) => Some(None),
+            Err(Unanswered::Congested) => None,
+        };
+        if let Some(awaited) = awaited {
             for (client, since) in &left {
-                self.cache.await_retransmission(request, client, answer, since.into_std(), now);
+                self.cache.await_retransmission(request, client, awaited, since.into_std(), now);
             }
         }
         let outcome = |WaitingPacket { transaction, deliver, .. }| {

@@ -192,6 +192,28 @@ async fn an_answer_waits_for_a_client_that_had_a_reply_before() {
     assert_eq!(engine.fetch.asked().len(), 2);
 }
 
+/// A client that is left to its retransmission, again and again, is answered although its lookups
+/// fail: else its packets and the back-off could take turns for ever.
+#[tokio::test(start_paused = true)]
+async fn a_failed_lookup_is_known_to_the_next_packet_of_a_client_that_left_it() {
+    let engine = engine(Says::Nothing(1));
+    engine.outcome(1, 1).await;
+    engine.fetch.says(after(10, Says::Fails));
+    sleep(Duration::from_secs(3)).await;
+    let stale = Engine::question(1, 2);
+    assert_eq!(engine.lookups.leave(&stale, false), Outcome::Shed);
+    let new = Engine::question(2, 1);
+    assert_eq!(engine.lookups.leave(&new, false), Outcome::Shed);
+    // Longer than the back-off.
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(engine.now(1, 2), Some(answered(Source::Stale)));
+    assert_eq!(engine.now(2, 1), Some(Outcome::Failed));
+    engine.fetch.asked();
+    assert_eq!(engine.lookups.leave(&new, false), Outcome::Shed);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(engine.fetch.asked().len(), 1, "the next one asks again");
+}
+
 /// The time of each packet counts, not the time of the first one that waits for the lookup.
 #[tokio::test(start_paused = true)]
 async fn packets_that_wait_for_one_lookup_in_line_are_patient_each() {
