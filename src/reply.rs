@@ -77,21 +77,22 @@ impl Editor<'_> {
     }
 
     fn write_header_field(&mut self, change: &Change) -> Result<(), Box<dyn Error>> {
-        let (reply, name) = (
-            self.reply,
-            match change {
-                Change::NextServer(_) => NEXT_SERVER,
-                Change::ServerHostname(_) => SERVER_HOSTNAME,
-                Change::BootFileName(_) => BOOT_FILE_NAME,
-                Change::Option(..) => return Ok(()),
-            },
-        );
-        match change {
-            Change::NextServer(address) => reply.set_next_server(&address.to_string())?,
-            Change::ServerHostname(name) => reply.set_server_hostname(name)?,
-            Change::BootFileName(name) => reply.set_boot_file_name(name)?,
-            Change::Option(..) => {}
-        }
+        let reply = self.reply;
+        let name = match change {
+            Change::NextServer(address) => {
+                reply.set_next_server(&address.to_string())?;
+                NEXT_SERVER
+            }
+            Change::ServerHostname(name) => {
+                reply.set_server_hostname(name)?;
+                SERVER_HOSTNAME
+            }
+            Change::BootFileName(name) => {
+                reply.set_boot_file_name(name)?;
+                BOOT_FILE_NAME
+            }
+            Change::Option(..) => return Ok(()),
+        };
         self.note(|| name.to_owned());
         Ok(())
     }
