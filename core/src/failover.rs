@@ -164,22 +164,24 @@ impl<F: Fetch> Failover<F> {
             let share = deadline.saturating_duration_since(Instant::now()) / left;
             let service = &self.services[index];
             let generation = service.generation.load(Ordering::Relaxed);
-            let (failure, url) = match request.url(&service.url) {
+            let url = request.url(&service.url);
+            let failure = match &url {
                 Ok(url) => {
-                    self.listener.notice(&Event::Asking { label, url: &url });
-                    match self.get(index, &url, share).await {
+                    self.listener.notice(&Event::Asking { label, url });
+                    match self.get(index, url, share).await {
                         Ok(found) => {
                             self.answered(index, request);
                             return Ok(found);
                         }
-                        Err(failure) => (failure, url),
+                        Err(failure) => failure,
                     }
                 }
-                Err(error) => (Failure::Unaskable(error.to_string()), service.url.url().clone()),
+                Err(error) => Failure::Unaskable(error.to_string()),
             };
+            let url = url.as_ref().unwrap_or(service.url.url());
             blames.push(failure.blame());
             self.wanted.add(request);
-            self.failed(index, generation, &failure, request, label, &url);
+            self.failed(index, generation, &failure, request, label, url);
         }
         if blames.is_empty() {
             // The last service went down after the caller looked.

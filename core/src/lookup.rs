@@ -568,6 +568,8 @@ impl Lookup {
     /// Has a packet wait, in the place of an earlier packet of its client, which is returned.
     fn wait(&mut self, waiting: WaitingPacket) -> Option<WaitingPacket> {
         let earlier = self.take(&waiting.transaction.client);
+        // Nearly always the only one: room for more would be taken for thousands of lookups.
+        self.waiting.reserve_exact(1);
         self.waiting.push(waiting);
         earlier
     }

@@ -309,9 +309,7 @@ fn a_client_s_next_transaction_takes_the_place_of_its_parked_packet() {
         }
         assert_eq!(client.reply("DISCOVER").chain(), Some(about(7)));
         // Kea counts an OFFER after it sent it.
-        wait_until("one OFFER for each client", || {
-            kea.statistic("pkt4-offer-sent") == Some(11)
-        });
+        wait_until("one OFFER for each client", || kea.statistic("pkt4-offer-sent") == Some(11));
         kea.stop().assert_clean();
     });
 }

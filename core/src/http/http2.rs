@@ -119,7 +119,13 @@ impl Share<'_> {
         let (mut unsent, mut broken) = (0_u8, 0_u8);
         loop {
             let mut sender = self.sender(connector, url).await?;
-            let error: hyper::Error = match sender.send_request(self.request(url, headers)?).await {
+            // Made in a statement of its own: what is made in the line of an `await` is kept in
+            // memory until the response is there.
+            let sent = {
+                let request = self.request(url, headers)?;
+                sender.send_request(request)
+            };
+            let error: hyper::Error = match sent.await {
                 Ok(response) => {
                     self.has_ended = true;
                     *self.connection.silent_since() = None;

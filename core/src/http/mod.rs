@@ -228,22 +228,29 @@ impl Connected {
         let service = &self.services[service];
         loop {
             // Thousands of lookups wait for a response by HTTP/2. All else is in a box, which a
-            // lookup needs at another time, or only by HTTP/1.1.
-            return match service.route(url).await? {
+            // lookup needs at another time, or only by HTTP/1.1. What `await` stands in the middle
+            // of is kept, too: so the response is read in a statement of its own.
+            if !service.knows_protocol() {
+                Box::pin(service.find_protocol(url)).await?;
+            }
+            match service.route()? {
                 Route::Http1(route) => {
                     let response = Box::pin(route.send(url)).await.map_err(|error| {
                         // The URL is not in the words of the failure: the engine reports it.
                         failure(&error.without_url())
                     })?;
-                    Box::pin(read(response, self.silent)).await
+                    return Box::pin(read(response, self.silent)).await;
                 }
-                Route::Http2(mut route) => match route.send(url).await {
-                    Ok(response) => Box::pin(read(response, self.silent)).await,
-                    // The next route is one of HTTP/1.1.
-                    Err(SendError::Http1) => continue,
-                    Err(SendError::Failed(failure)) => Err(failure),
-                },
-            };
+                Route::Http2(mut route) => {
+                    let read = match route.send(url).await {
+                        Ok(response) => Box::pin(read(response, self.silent)),
+                        // The next route is one of HTTP/1.1.
+                        Err(SendError::Http1) => continue,
+                        Err(SendError::Failed(failure)) => return Err(failure),
+                    };
+                    return read.await;
+                }
+            }
         }
     }
 }

@@ -126,16 +126,25 @@ impl ServiceConnections {
         }
     }
 
-    /// The connection for a request to `url`. The failure says why the protocol could not be found
-    /// out, or that there is no room for a connection.
+    /// Whether it is known which protocol the service speaks.
+    pub fn knows_protocol(&self) -> bool {
+        self.protocol() != Protocol::Unknown
+    }
+
+    /// Finds out which protocol the service at `url` speaks. The failure says why the protocol could
+    /// not be found out.
     ///
-    /// Cancel-safe: an attempt to find the protocol out goes on without the request.
-    pub async fn route(&self, url: &Url) -> Result<Route<'_>, Failure> {
-        if self.protocol() == Protocol::Unknown {
-            let negotiate = || negotiate(self.connector.clone(), target(url));
-            let found = self.negotiation.result(self.connect_timeout, |_| false, negotiate).await;
-            self.set_protocol(found.map_err(ConnectError::failure)?);
-        }
+    /// Cancel-safe: the attempt goes on without the request.
+    pub async fn find_protocol(&self, url: &Url) -> Result<(), Failure> {
+        let negotiate = || negotiate(self.connector.clone(), target(url));
+        let found = self.negotiation.result(self.connect_timeout, |_| false, negotiate).await;
+        self.set_protocol(found.map_err(ConnectError::failure)?);
+        Ok(())
+    }
+
+    /// The connection for a request to the service, whose protocol is known. The failure says that
+    /// there is no room for a connection.
+    pub fn route(&self) -> Result<Route<'_>, Failure> {
         if self.protocol() == Protocol::Http2 {
             let share = self.http2_connection().share();
             return Ok(Route::Http2(Http2Route { service: self, share }));
