@@ -5,6 +5,7 @@
 
 #include <asiolink/io_address.h>
 #include <dhcp/libdhcp++.h>
+#include <dhcp/option_space.h>
 #include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/client_class_def.h>
 
@@ -21,9 +22,8 @@ using isc::dhcp::CfgMgr;
 using isc::dhcp::CfgOptionDefPtr;
 using isc::dhcp::LibDHCP;
 using isc::dhcp::Option;
-using isc::dhcp::OptionBuffer;
+using isc::dhcp::OptionDefinition;
 using isc::dhcp::OptionDefinitionPtr;
-using isc::dhcp::OptionPtr;
 
 namespace remote_opts {
 
@@ -98,22 +98,23 @@ rust::String Definition::sub_option_space() const {
     return rust::String::lossy(definition_->getEncapsulatedSpace());
 }
 
-std::unique_ptr<EncodedOption> Definition::encode(rust::Slice<const rust::String> fields) const {
+void Definition::encode(rust::Slice<const rust::String> fields,
+                        rust::Vec<std::uint8_t>& payload) const {
     std::vector<std::string> values;
     values.reserve(fields.size());
     for (const auto& field : fields) {
         values.emplace_back(field);
     }
-    return encode_values(values);
+    encode_values(values, payload);
 }
 
-std::unique_ptr<EncodedOption> Definition::encode_text(rust::Str text) const {
+void Definition::encode_text(rust::Str text, rust::Vec<std::uint8_t>& payload) const {
     // As Kea reads option-data: commas separate the values, "\," stands for a comma.
-    return encode_values(isc::util::str::tokens(std::string(text), ",", true));
+    encode_values(isc::util::str::tokens(std::string(text), ",", true), payload);
 }
 
-std::unique_ptr<EncodedOption> Definition::encode_values(
-    const std::vector<std::string>& values) const {
+void Definition::encode_values(const std::vector<std::string>& values,
+                               rust::Vec<std::uint8_t>& payload) const {
     // Kea takes an IPv6 address for an IPv4 field, and would write all of its sixteen bytes.
     const auto& fields = definition_->getRecordFields();
     for (std::size_t index = 0; index < values.size(); ++index) {
@@ -124,26 +125,20 @@ std::unique_ptr<EncodedOption> Definition::encode_values(
             isc_throw(isc::BadValue, "'" << values[index] << "' is no IPv4 address");
         }
     }
-    return std::make_unique<EncodedOption>(
-        definition_->optionFactory(Option::V4, definition_->getCode(), values));
-}
-
-std::unique_ptr<EncodedOption> encode_raw(std::uint8_t code,
-                                          rust::Slice<const std::uint8_t> payload) {
-    const OptionPtr option(
-        new Option(Option::V4, code, OptionBuffer(payload.begin(), payload.end())));
-    return std::make_unique<EncodedOption>(option);
-}
-
-std::size_t EncodedOption::length() const { return option_->len() - option_->getHeaderLen(); }
-
-void EncodedOption::read_payload(rust::Vec<std::uint8_t>& payload) const {
-    const auto bytes = option_->toBinary();
+    const auto bytes =
+        definition_->optionFactory(Option::V4, definition_->getCode(), values)->toBinary();
     append(payload, {bytes.data(), bytes.size()});
 }
 
-void EncodedOption::add_sub_option(std::unique_ptr<EncodedOption> sub_option) {
-    option_->addOption(sub_option->option_);
+std::unique_ptr<Definition> new_definition(std::uint16_t code, rust::Str name, rust::Str type,
+                                           bool array, rust::Slice<const rust::Str> fields) {
+    const OptionDefinitionPtr definition(new OptionDefinition(
+        std::string(name), code, DHCP4_OPTION_SPACE, std::string(type), array));
+    for (const auto& field : fields) {
+        definition->addRecordField(std::string(field));
+    }
+    definition->validate();
+    return wrapped(definition);
 }
 
 }  // namespace remote_opts

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-// Kea's option definitions, and the options that Kea encodes by them.
+// Kea's option definitions, and the payloads that Kea encodes by them.
 #pragma once
 
-#include <dhcp/option.h>
 #include <dhcp/option_definition.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,20 +15,6 @@ namespace remote_opts {
 
 class Packet;
 
-// An option as Kea has encoded it.
-class EncodedOption {
-  public:
-    explicit EncodedOption(const isc::dhcp::OptionPtr& option) : option_(option) {}
-
-    // In bytes, of the payload.
-    std::size_t length() const;
-    void read_payload(rust::Vec<std::uint8_t>& payload) const;
-    void add_sub_option(std::unique_ptr<EncodedOption> sub_option);
-
-  private:
-    isc::dhcp::OptionPtr option_;
-};
-
 // One of Kea's option definitions.
 class Definition {
   public:
@@ -41,17 +25,17 @@ class Definition {
     bool is_text() const;
     bool is_empty() const;
     rust::String sub_option_space() const;
-    std::unique_ptr<EncodedOption> encode(rust::Slice<const rust::String> fields) const;
-    std::unique_ptr<EncodedOption> encode_text(rust::Str text) const;
+
+    // These append to `payload`.
+    void encode(rust::Slice<const rust::String> fields, rust::Vec<std::uint8_t>& payload) const;
+    void encode_text(rust::Str text, rust::Vec<std::uint8_t>& payload) const;
 
   private:
-    std::unique_ptr<EncodedOption> encode_values(const std::vector<std::string>& values) const;
+    void encode_values(const std::vector<std::string>& values,
+                       rust::Vec<std::uint8_t>& payload) const;
 
     isc::dhcp::OptionDefinitionPtr definition_;
 };
-
-std::unique_ptr<EncodedOption> encode_raw(std::uint8_t code,
-                                          rust::Slice<const std::uint8_t> payload);
 
 bool has_class_definitions(const Packet& query);
 
@@ -60,5 +44,9 @@ std::unique_ptr<Definition> definition_by_code(const Packet& query, rust::Str sp
                                                std::uint16_t code);
 std::unique_ptr<Definition> definition_by_name(const Packet& query, rust::Str space,
                                                rust::Str name);
+
+// A definition of the library's own, of a type of Kea's. The fields are those of a record.
+std::unique_ptr<Definition> new_definition(std::uint16_t code, rust::Str name, rust::Str type,
+                                           bool array, rust::Slice<const rust::Str> fields);
 
 }  // namespace remote_opts

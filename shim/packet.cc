@@ -63,6 +63,10 @@ std::uint32_t Packet::transaction_id() const { return packet_->getTransid(); }
 
 bool Packet::has_client_address() const { return !packet_->getCiaddr().isV4Zero(); }
 
+bool Packet::has_relay_address() const { return !packet_->getGiaddr().isV4Zero(); }
+
+bool Packet::has_stashed_relay() const { return packet_->inClass("STASH_AGENT_OPTIONS"); }
+
 bool Packet::is_dhcp4o6() const { return packet_->isDhcp4o6(); }
 
 void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
@@ -74,12 +78,15 @@ void Packet::read_hardware_address(rust::Vec<std::uint8_t>& value) const {
 
 rust::String Packet::label() const { return rust::String::lossy(packet_->getLabel()); }
 
-void Packet::read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths) const {
+void Packet::read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths,
+                          rust::Vec<std::size_t>& sub_options) const {
     codes.reserve(packet_->options_.size());
     lengths.reserve(packet_->options_.size());
+    sub_options.reserve(packet_->options_.size());
     for (const auto& [code, option] : packet_->options_) {
         codes.push_back(static_cast<std::uint8_t>(code));
         lengths.push_back(option->len() - option->getHeaderLen());
+        sub_options.push_back(option->getOptions().size());
     }
 }
 

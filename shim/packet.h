@@ -20,10 +20,13 @@ class Packet {
     std::uint8_t message_type() const;
     std::uint32_t transaction_id() const;
     bool has_client_address() const;
+    bool has_relay_address() const;
+    bool has_stashed_relay() const;
     bool is_dhcp4o6() const;
     void read_hardware_address(rust::Vec<std::uint8_t>& value) const;
     rust::String label() const;
-    void read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths) const;
+    void read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths,
+                      rust::Vec<std::size_t>& sub_options) const;
     bool read_option(std::uint8_t code, rust::Vec<std::uint8_t>& value) const;
     bool read_sub_option(std::uint8_t code, std::uint8_t sub_code,
                          rust::Vec<std::uint8_t>& value) const;

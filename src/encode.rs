@@ -7,14 +7,19 @@
 //!
 //! [`crate::reply`] calls it at pkt4_send, in packet threads.
 
+use std::collections::HashSet;
 use std::error::Error;
-use std::sync::Arc;
+use std::net::Ipv4Addr;
+use std::slice;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cxx::UniquePtr;
 use remote_opts_core::answer::length::MAX_SUB_OPTION;
 use remote_opts_core::answer::{Answer, Change, OptionId, OptionValue, Reason, is_of_the_protocol};
 
-use crate::ffi::{self, Definition, EncodedOption, Packet};
+use crate::ffi::{self, Definition, Packet};
+use crate::log::REMOPTS_ADDRESS_AS_TEXT;
+use crate::well_known::{self, WellKnown};
 
 /// Kea's name of the space of the options.
 const DHCP4: &str = "dhcp4";
@@ -22,6 +27,8 @@ const DHCP4: &str = "dhcp4";
 const VENDOR_OPTIONS: u8 = 43;
 /// Kea's name of the space of option 43's sub-options, where no definition names another space.
 const VENDOR_OPTIONS_SPACE: &str = "vendor-encapsulated-options-space";
+/// The code that ends option 43 (RFC 2132, section 8.4). It has no length and no payload.
+const END: u8 = 255;
 
 /// One edit, encoded.
 pub enum EncodedEdit {
@@ -44,153 +51,224 @@ struct Kept {
     edits: EncodedEdits,
 }
 
-/// Calls `write` with the encoded edits of an answer. `configuration` is the number of the present
-/// configuration: another one may have other definitions. Without it nothing is kept.
-pub fn with_encoded(
-    answer: &Answer,
-    query: &Packet,
-    configuration: Option<u64>,
-    write: impl FnOnce(&EncodedEdits),
-) {
-    // Where Kea cannot tell, the answer is encoded for this query alone.
-    let keeps = configuration.filter(|_| !ffi::has_class_definitions(query).unwrap_or(true));
-    let Some(configuration) = keeps else {
-        return write(&encode_all(answer, query));
-    };
-    let kept = answer.encoded.get::<Kept>();
-    let kept = kept.filter(|kept| kept.configuration == configuration).unwrap_or_else(|| {
-        let kept = Arc::new(Kept { configuration, edits: encode_all(answer, query) });
-        answer.encoded.set(Arc::clone(&kept));
-        kept
-    });
-    write(&kept.edits);
+/// The sub-options of which a line has said that they look like addresses and are sent as text: the
+/// code of the option, and the code of the sub-option. Any thread.
+#[derive(Default)]
+pub struct AddressesAsText(Mutex<HashSet<(u8, u8)>>);
+
+/// Encodes answers for one query.
+pub struct Encoder<'a> {
+    /// The query: its client classes may define options.
+    pub query: &'a Packet,
+    /// The number of the present configuration: another one may have other definitions. Without it
+    /// nothing is kept.
+    pub configuration: Option<u64>,
+    /// For lines about sub-options.
+    pub addresses_as_text: &'a AddressesAsText,
 }
 
-fn encode_all(answer: &Answer, query: &Packet) -> EncodedEdits {
-    let encoded = |change: &Change| match change {
-        Change::Option(id, value) => encode_option(query, id, value)
-            .unwrap_or_else(|reason| EncodedEdit::Refused(reason.to_string())),
-        Change::NextServer(_) | Change::ServerHostname(_) | Change::BootFileName(_) => {
-            EncodedEdit::HeaderField
-        }
-    };
-    answer.edits.iter().map(|edit| encoded(&edit.change)).collect()
+/// Who says how an option or a sub-option is encoded.
+enum Defined {
+    /// A definition of Kea's own kind.
+    ByKea(UniquePtr<Definition>),
+    /// The library itself.
+    Here(&'static WellKnown),
+    /// Nobody.
+    Nowhere,
 }
 
-fn encode_option(
-    query: &Packet,
-    id: &OptionId,
-    value: &OptionValue,
-) -> Result<EncodedEdit, Box<dyn Error>> {
-    let (code, definition) = find(query, DHCP4, id)?;
-    if is_of_the_protocol(code) {
-        return Err(Reason::Protocol.into());
-    }
-    if *value == OptionValue::Removed {
-        return Ok(EncodedEdit::Removal(code));
-    }
-    let mut payload = Vec::new();
-    encode(query, code, &definition, value)?.read_payload(&mut payload)?;
-    Ok(EncodedEdit::Option(code, payload))
-}
-
-/// The code and the definition of an option (in the space "dhcp4") or sub-option. The definition is
-/// null where Kea has none. An empty space is a space that no definition names, so that nothing is
-/// defined in it.
-fn find(
-    query: &Packet,
-    space: &str,
-    id: &OptionId,
-) -> Result<(u8, UniquePtr<Definition>), Box<dyn Error>> {
-    match id {
-        OptionId::Code(code) if space.is_empty() => Ok((*code, UniquePtr::null())),
-        OptionId::Code(code) => {
-            Ok((*code, ffi::definition_by_code(query, space, u16::from(*code))?))
-        }
-        OptionId::Name(name) => {
-            let definition = ffi::definition_by_name(query, space, name)?;
-            let code = definition.as_ref().ok_or(Reason::NoName)?.code()?;
-            Ok((u8::try_from(code).map_err(|_| Reason::NoCode)?, definition))
-        }
-    }
-}
-
-/// The option or sub-option of this code with this value.
-fn encode(
-    query: &Packet,
-    code: u8,
-    definition: &UniquePtr<Definition>,
-    value: &OptionValue,
-) -> Result<UniquePtr<EncodedOption>, Box<dyn Error>> {
-    let raw = |payload: &[u8]| ffi::encode_raw(code, payload);
-    let Some(definition) = definition.as_ref() else {
-        return match value {
-            OptionValue::Text(text) => not_empty(raw(text.as_bytes())?),
-            OptionValue::Bytes(bytes) => not_empty(raw(bytes)?),
-            OptionValue::SubOptions(members) => {
-                with_sub_options(query, raw(&[])?, sub_option_space(code, ""), members)
-            }
-            OptionValue::Fields(_) | OptionValue::Removed => Err(Reason::NoDefinition.into()),
+impl Encoder<'_> {
+    /// Calls `write` with the encoded edits of an answer.
+    pub fn with_encoded(&self, answer: &Answer, write: impl FnOnce(&EncodedEdits)) {
+        // Where Kea cannot tell, the answer is encoded for this query alone.
+        let has_class_definitions = || ffi::has_class_definitions(self.query).unwrap_or(true);
+        let Some(configuration) = self.configuration.filter(|_| !has_class_definitions()) else {
+            return write(&self.encode_all(answer));
         };
-    };
-    let has_no_value = definition.is_empty()?;
-    let option = match value {
-        OptionValue::Bytes(bytes) => raw(bytes)?,
-        // A definition of one text does not split the text at its commas.
-        OptionValue::Text(text) if definition.is_text()? => raw(text.as_bytes())?,
-        // An option that has only sub-options takes them in one piece.
-        OptionValue::Text(text) if has_no_value && !definition.sub_option_space()?.is_empty() => {
-            raw(text.as_bytes())?
+        let kept = answer.encoded.get::<Kept>();
+        let kept = kept.filter(|kept| kept.configuration == configuration).unwrap_or_else(|| {
+            let kept = Arc::new(Kept { configuration, edits: self.encode_all(answer) });
+            answer.encoded.set(Arc::clone(&kept));
+            kept
+        });
+        write(&kept.edits);
+    }
+
+    fn encode_all(&self, answer: &Answer) -> EncodedEdits {
+        let encoded = |change: &Change| match change {
+            Change::Option(id, value) => self
+                .option(id, value)
+                .unwrap_or_else(|reason| EncodedEdit::Refused(reason.to_string())),
+            Change::NextServer(_) | Change::ServerHostname(_) | Change::BootFileName(_) => {
+                EncodedEdit::HeaderField
+            }
+        };
+        answer.edits.iter().map(|edit| encoded(&edit.change)).collect()
+    }
+
+    fn option(&self, id: &OptionId, value: &OptionValue) -> Result<EncodedEdit, Box<dyn Error>> {
+        let (code, defined) = self.find(DHCP4, id)?;
+        if is_of_the_protocol(code) {
+            return Err(Reason::Protocol.into());
         }
-        OptionValue::Text(text) => definition.encode_text(text)?,
-        OptionValue::Fields(fields) => definition.encode(fields)?,
-        OptionValue::SubOptions(_) if !has_no_value => return Err(Reason::HasValue.into()),
-        OptionValue::SubOptions(members) => {
-            let space = definition.sub_option_space()?;
-            with_sub_options(query, raw(&[])?, sub_option_space(code, &space), members)?
+        if *value == OptionValue::Removed {
+            return Ok(EncodedEdit::Removal(code));
         }
-        OptionValue::Removed => return Err(Reason::NoRemoval.into()),
-    };
-    if has_no_value { Ok(option) } else { not_empty(option) }
+        Ok(EncodedEdit::Option(code, self.payload(code, &defined, value)?))
+    }
+
+    /// The code of an option (in the space "dhcp4") or sub-option, and who says how it is encoded. An
+    /// empty space is a space that no definition names, so that nothing is defined in it.
+    fn find(&self, space: &str, id: &OptionId) -> Result<(u8, Defined), Box<dyn Error>> {
+        let by_kea = match id {
+            OptionId::Code(_) if space.is_empty() => UniquePtr::null(),
+            OptionId::Code(code) => ffi::definition_by_code(self.query, space, u16::from(*code))?,
+            OptionId::Name(name) => ffi::definition_by_name(self.query, space, name)?,
+        };
+        if let Some(definition) = by_kea.as_ref() {
+            let code = u8::try_from(definition.code()?).map_err(|_| Reason::NoCode)?;
+            return Ok((code, Defined::ByKea(by_kea)));
+        }
+        if let Some(option) = well_known::find(id).filter(|_| space == DHCP4) {
+            let definition = option.definition()?;
+            return Ok((option.code, definition.map_or(Defined::Here(option), Defined::ByKea)));
+        }
+        match id {
+            OptionId::Code(code) => Ok((*code, Defined::Nowhere)),
+            OptionId::Name(_) => Err(Reason::NoName.into()),
+        }
+    }
+
+    /// The payload of the option or sub-option of this code with this value.
+    fn payload(
+        &self,
+        code: u8,
+        defined: &Defined,
+        value: &OptionValue,
+    ) -> Result<Vec<u8>, Box<dyn Error>> {
+        match defined {
+            Defined::ByKea(definition) => self.by_definition(code, definition, value),
+            Defined::Here(option) => not_empty(option.encode(value)?),
+            Defined::Nowhere => match value {
+                OptionValue::Text(text) | OptionValue::Scalar(text) => {
+                    not_empty(text.as_bytes().to_vec())
+                }
+                OptionValue::Bytes(bytes) => not_empty(bytes.clone()),
+                OptionValue::SubOptions(members) => {
+                    self.sub_options(code, sub_option_space(code, ""), members)
+                }
+                OptionValue::Fields(_) | OptionValue::Removed => Err(Reason::NoDefinition.into()),
+            },
+        }
+    }
+
+    fn by_definition(
+        &self,
+        code: u8,
+        definition: &Definition,
+        value: &OptionValue,
+    ) -> Result<Vec<u8>, Box<dyn Error>> {
+        let has_no_value = definition.is_empty()?;
+        let mut payload = Vec::new();
+        match value {
+            OptionValue::Bytes(bytes) => payload.clone_from(bytes),
+            // A definition of one text does not split the text at its commas.
+            OptionValue::Text(text) | OptionValue::Scalar(text) if definition.is_text()? => {
+                payload.extend_from_slice(text.as_bytes());
+            }
+            // An option that has only sub-options takes them in one piece.
+            OptionValue::Text(text)
+                if has_no_value && !definition.sub_option_space()?.is_empty() =>
+            {
+                payload.extend_from_slice(text.as_bytes());
+            }
+            OptionValue::Text(text) => definition.encode_text(text, &mut payload)?,
+            OptionValue::Scalar(text) => definition.encode(slice::from_ref(text), &mut payload)?,
+            OptionValue::Fields(fields) => definition.encode(fields, &mut payload)?,
+            OptionValue::SubOptions(_) if !has_no_value => return Err(Reason::HasValue.into()),
+            OptionValue::SubOptions(members) => {
+                let space = definition.sub_option_space()?;
+                return self.sub_options(code, sub_option_space(code, &space), members);
+            }
+            OptionValue::Removed => return Err(Reason::NoRemoval.into()),
+        }
+        if has_no_value { Ok(payload) } else { not_empty(payload) }
+    }
+
+    /// Sub-options of this space, as the payload of the option of this code, in the order of their
+    /// codes. The error names the sub-option that cannot be encoded.
+    fn sub_options(
+        &self,
+        code: u8,
+        space: &str,
+        members: &[(OptionId, OptionValue)],
+    ) -> Result<Vec<u8>, Box<dyn Error>> {
+        let mut encoded: Vec<(u8, Vec<u8>)> = Vec::with_capacity(members.len());
+        for (id, value) in members {
+            let (sub_code, bytes) = self
+                .sub_option(code, space, id, value)
+                .map_err(|reason| format!("sub-option {id}: {reason}"))?;
+            if encoded.iter().any(|(other, _)| *other == sub_code) {
+                return Err(format!("sub-option {id}: {}", Reason::Twice).into());
+            }
+            encoded.push((sub_code, bytes));
+        }
+        encoded.sort_by_key(|(sub_code, _)| *sub_code);
+        Ok(encoded.into_iter().flat_map(|(_, bytes)| bytes).collect())
+    }
+
+    /// The code of one sub-option, and its bytes: code, length and payload.
+    fn sub_option(
+        &self,
+        code: u8,
+        space: &str,
+        id: &OptionId,
+        value: &OptionValue,
+    ) -> Result<(u8, Vec<u8>), Box<dyn Error>> {
+        let (sub_code, defined) = self.find(space, id)?;
+        if (code, sub_code) == (VENDOR_OPTIONS, END) {
+            let is_empty = match value {
+                OptionValue::Text(text) => text.is_empty(),
+                OptionValue::Bytes(bytes) => bytes.is_empty(),
+                _ => false,
+            };
+            return if is_empty { Ok((END, vec![END])) } else { Err(Reason::EndHasValue.into()) };
+        }
+        if let (Defined::Nowhere, OptionValue::Text(text)) = (&defined, value) {
+            self.addresses_as_text.look(code, sub_code, text);
+        }
+        let payload = self.payload(sub_code, &defined, value)?;
+        if payload.len() > MAX_SUB_OPTION {
+            return Err(Reason::LongSubOption.into());
+        }
+        // A payload of at most 253 bytes has its length in one byte.
+        let header = [sub_code, payload.len() as u8];
+        Ok((sub_code, [&header[..], &payload].concat()))
+    }
+}
+
+impl AddressesAsText {
+    /// Says once of a sub-option without a definition that its address is sent as text.
+    fn look(&self, code: u8, sub_code: u8, text: &str) {
+        if text.parse::<Ipv4Addr>().is_err() {
+            return;
+        }
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert((code, sub_code)) {
+            drop(said);
+            REMOPTS_ADDRESS_AS_TEXT.info([&code, &sub_code, &text]);
+        }
+    }
 }
 
 /// Refuses an option without a payload. Such an option is well-formed only where its definition
 /// says so (RFC 2132, section 2).
-fn not_empty(option: UniquePtr<EncodedOption>) -> Result<UniquePtr<EncodedOption>, Box<dyn Error>> {
-    if option.length()? == 0 { Err(Reason::Empty.into()) } else { Ok(option) }
+fn not_empty(payload: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
+    if payload.is_empty() { Err(Reason::Empty.into()) } else { Ok(payload) }
 }
 
 /// The space of the sub-options of the option of this code, whose definition names the space
 /// `defined`, or no space (empty).
 fn sub_option_space(code: u8, defined: &str) -> &str {
     if defined.is_empty() && code == VENDOR_OPTIONS { VENDOR_OPTIONS_SPACE } else { defined }
-}
-
-/// Adds sub-options of this space to an option. The error names the sub-option that cannot be
-/// added.
-fn with_sub_options(
-    query: &Packet,
-    mut option: UniquePtr<EncodedOption>,
-    space: &str,
-    members: &[(OptionId, OptionValue)],
-) -> Result<UniquePtr<EncodedOption>, Box<dyn Error>> {
-    let mut codes = Vec::new();
-    let mut encode_member = |id: &OptionId, value: &OptionValue| {
-        let (code, definition) = find(query, space, id)?;
-        if codes.contains(&code) {
-            return Err(Reason::Twice.into());
-        }
-        codes.push(code);
-        let sub_option = encode(query, code, &definition, value)?;
-        if sub_option.length()? > MAX_SUB_OPTION {
-            return Err(Box::<dyn Error>::from(Reason::LongSubOption));
-        }
-        Ok(sub_option)
-    };
-    for (id, value) in members {
-        let sub_option =
-            encode_member(id, value).map_err(|reason| format!("sub-option {id}: {reason}"))?;
-        option.pin_mut().add_sub_option(sub_option)?;
-    }
-    Ok(option)
 }

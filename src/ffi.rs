@@ -6,15 +6,14 @@
 //! direction.
 
 pub use bridge::{
-    Callout, CalloutHandle, Definition, EncodedOption, Expression, LibraryHandle, Packet, Parked,
-    Severity,
+    Callout, CalloutHandle, Definition, Expression, LibraryHandle, Packet, Parked, Severity,
 };
 pub(crate) use bridge::{
-    add_to_statistic, can_park, definition_by_code, definition_by_name, encode_raw,
-    has_class_definitions, log_enabled, log_message, lowest_socket, packet_label,
-    packet_queue_length, packet_queue_limit, packet_threads, park, parse_expression,
-    shim_dhcp4_srv_configured, shim_load, shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select,
-    shim_unload, shim_version, unwatch_main_thread, watch_main_thread,
+    add_to_statistic, can_park, definition_by_code, definition_by_name, has_class_definitions,
+    log_enabled, log_message, lowest_socket, new_definition, packet_label, packet_queue_length,
+    packet_queue_limit, packet_threads, park, parse_expression, shim_dhcp4_srv_configured,
+    shim_load, shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select, shim_unload, shim_version,
+    unwatch_main_thread, watch_main_thread,
 };
 
 // Unsafe: cxx generates the glue of the functions that are declared here.
@@ -84,6 +83,11 @@ mod bridge {
         /// Whether the client names an address that it has (the field ciaddr): it renews, rebinds,
         /// or asks for options alone.
         fn has_client_address(self: &Packet) -> Result<bool>;
+        /// Whether a relay agent has sent the packet (the field giaddr).
+        fn has_relay_address(self: &Packet) -> Result<bool>;
+        /// Whether Kea has put the option 82 into the packet, from the client's lease (Kea's
+        /// parameter `stash-agent-options`).
+        fn has_stashed_relay(self: &Packet) -> Result<bool>;
         /// Whether the packet came inside a DHCPv6 packet (DHCPv4-over-DHCPv6, RFC 7341).
         fn is_dhcp4o6(self: &Packet) -> Result<bool>;
         /// Appends the hardware type and the hardware address of the client to `value`.
@@ -99,10 +103,14 @@ mod bridge {
             identifier: &[u8],
             transaction_id: u32,
         ) -> Result<String>;
-        /// Appends the code of each option to `codes`, and the length of its payload in bytes to
-        /// `lengths`.
-        fn read_lengths(self: &Packet, codes: &mut Vec<u8>, lengths: &mut Vec<usize>)
-        -> Result<()>;
+        /// Appends the code of each option to `codes`, the length of its payload in bytes to
+        /// `lengths`, and the number of sub-options that Kea keeps apart in it to `sub_options`.
+        fn read_lengths(
+            self: &Packet,
+            codes: &mut Vec<u8>,
+            lengths: &mut Vec<usize>,
+            sub_options: &mut Vec<usize>,
+        ) -> Result<()>;
         /// Appends the payload of option `code` to `value`; false when the packet has no such
         /// option.
         fn read_option(self: &Packet, code: u8, value: &mut Vec<u8>) -> Result<bool>;
@@ -165,24 +173,21 @@ mod bridge {
         fn is_empty(self: &Definition) -> Result<bool>;
         /// The space of the option's sub-options, empty where it has none.
         fn sub_option_space(self: &Definition) -> Result<String>;
-        /// The option with these values in its fields. The error says what Kea does not take.
-        fn encode(self: &Definition, fields: &[String]) -> Result<UniquePtr<EncodedOption>>;
-        /// The option with the values that `text` has, written as in Kea's option-data.
-        fn encode_text(self: &Definition, text: &str) -> Result<UniquePtr<EncodedOption>>;
-
-        /// An option as Kea has encoded it.
-        type EncodedOption;
-        /// An option with this payload, whatever its definition says.
-        fn encode_raw(code: u8, payload: &[u8]) -> Result<UniquePtr<EncodedOption>>;
-        /// The length of the option's payload in bytes.
-        fn length(self: &EncodedOption) -> Result<usize>;
-        /// Appends the option's payload to `payload`.
-        fn read_payload(self: &EncodedOption, payload: &mut Vec<u8>) -> Result<()>;
-        /// Adds a sub-option.
-        fn add_sub_option(
-            self: Pin<&mut EncodedOption>,
-            sub_option: UniquePtr<EncodedOption>,
-        ) -> Result<()>;
+        /// Appends the payload with these values in its fields to `payload`. The error says what Kea
+        /// does not take.
+        fn encode(self: &Definition, fields: &[String], payload: &mut Vec<u8>) -> Result<()>;
+        /// As [`Definition::encode`], with the values that `text` has, written as in Kea's
+        /// option-data.
+        fn encode_text(self: &Definition, text: &str, payload: &mut Vec<u8>) -> Result<()>;
+        /// A definition of the library's own, of one of Kea's data types. `fields` are the types of a
+        /// record's fields.
+        fn new_definition(
+            code: u16,
+            name: &str,
+            data_type: &str,
+            array: bool,
+            fields: &[&str],
+        ) -> Result<UniquePtr<Definition>>;
 
         /// Whether this Kea can park a packet at subnet4_select.
         fn can_park() -> bool;

@@ -24,6 +24,7 @@ use remote_opts_core::throttle::Throttle;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use crate::encode::AddressesAsText;
 use crate::ffi;
 use crate::listener::LogListener;
 use crate::log::{
@@ -102,10 +103,14 @@ pub struct Editing {
     /// Whether a database has a part of the configuration: its option definitions change at any
     /// time.
     has_database: AtomicBool,
+    /// The parameter `max-reply-size`, in bytes.
+    pub max_reply_size: usize,
     /// The first service. Lines show a request's URL as this service gets it.
     pub first_service: ServiceUrl,
     /// For lines about refused members of answers.
     pub refusals: Throttle,
+    /// For lines about sub-options that look like addresses and are text.
+    pub addresses_as_text: AddressesAsText,
     /// For lines about replies that another library has packed.
     pub not_edited: Throttle,
     /// For lines about DHCPNAKs that were not sent.
@@ -218,7 +223,12 @@ impl Instance {
         let settings = config::parse(parameters)?;
         let client = Arc::new(http::Client::new(&settings, sockets())?);
         let room = client.room();
-        let queries = QueryReader::new(settings.filter.clone(), &settings.query)?;
+        let queries = QueryReader::new(
+            settings.filter.clone(),
+            &settings.query,
+            settings.services.clone(),
+            settings.require_relay,
+        )?;
         let listener = Arc::new(LogListener::new(&settings.services));
         let runtime = Runtime::start()?;
         let failover = Failover::new(
@@ -274,8 +284,10 @@ impl Instance {
             editing: Arc::new(Editing {
                 configuration: LOADED.fetch_add(1, Ordering::Relaxed),
                 has_database: AtomicBool::new(true),
+                max_reply_size: settings.max_reply_size,
                 first_service: settings.services[0].clone(),
                 refusals: Throttle::of(REFUSALS),
+                addresses_as_text: AddressesAsText::default(),
                 not_edited: Throttle::default(),
                 naks_held_back: Throttle::default(),
             }),

@@ -14,6 +14,7 @@
 //! | [`packet_lookup`] | one packet's lookup, between its callouts |
 //! | [`query`] | packet → facts → admitted? → request |
 //! | [`encode`] | answer → payloads of options, by Kea's definitions |
+//! | [`well_known`] | options of the standards that a Kea has no definition of |
 //! | [`reply`] | answer → DHCP reply |
 //! | [`parking`] | places in Kea's parking lot, and a packet in it |
 //! | [`main_thread`] | work for Kea's main thread |
@@ -37,6 +38,7 @@ pub mod parking;
 pub mod query;
 pub mod reply;
 pub mod statistics;
+pub mod well_known;
 
 /// The C++ of shim/, as build.rs compiled it.
 #[allow(unsafe_code)]

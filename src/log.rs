@@ -53,10 +53,23 @@ impl<const N: usize> Message<N> {
 
     fn log(&self, severity: Severity, debug_level: i32, arguments: [&dyn Display; N]) {
         if ffi::log_enabled(severity, debug_level) {
-            let arguments = arguments.map(|argument| argument.to_string());
+            let arguments = arguments.map(|argument| escaped(argument.to_string()));
             ffi::log_message(severity, debug_level, self.id, &arguments);
         }
     }
+}
+
+/// The text with its control characters escaped. A packet or a service may have written a part of
+/// it, and must not write lines of its own into the log.
+fn escaped(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let escape = |character: char| match character.is_control() {
+        true => character.escape_default().collect(),
+        false => character.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 // The constants of the messages, which build.rs makes of the message file.
@@ -125,6 +138,14 @@ mod tests {
         });
         let expected = [("error", 0), ("warn", 0), ("info", 0), ("debug", 50), ("debug", 99)];
         assert_eq!(severities.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_line_of_the_log_is_one_line() {
+        let text = "a\nREMOPTS_UNLOADED\r\u{1b}[31m\u{85}\u{7f} é \"b\"";
+        let shown = "a\\nREMOPTS_UNLOADED\\r\\u{1b}[31m\\u{85}\\u{7f} é \"b\"";
+        assert_eq!(escaped(text.to_owned()), shown);
+        assert_eq!(escaped("plain".to_owned()), "plain");
     }
 
     /// Without a server there is no log: no line, and no crash.

@@ -16,14 +16,16 @@ use remote_opts_core::config::{OnError, OnMiss};
 use remote_opts_core::filter::{is_edited, message_type};
 use remote_opts_core::guard::guard;
 use remote_opts_core::lookup::{Outcome, Question, Source};
+use remote_opts_core::request::Request;
 use remote_opts_core::throttle::Throttle;
 
+use crate::encode::Encoder;
 use crate::ffi::{self, Callout, Packet};
 use crate::instance::{self, Editing, Instance};
 use crate::log::{
-    Message, REMOPTS_CACHED, REMOPTS_DROPPED, REMOPTS_EDIT_REFUSED, REMOPTS_EDITED,
-    REMOPTS_EXCEPTION, REMOPTS_LOOKUP_EMPTY, REMOPTS_NAK_HELD_BACK, REMOPTS_NOT_EDITED,
-    REMOPTS_NOT_NAMED, REMOPTS_PARKING_FULL, REMOPTS_RETRANSMISSION, REMOPTS_STALE,
+    Message, REMOPTS_CACHED, REMOPTS_DROPPED, REMOPTS_DROPPED_BY_SERVICE, REMOPTS_EDIT_REFUSED,
+    REMOPTS_EDITED, REMOPTS_EXCEPTION, REMOPTS_LOOKUP_EMPTY, REMOPTS_NAK_HELD_BACK,
+    REMOPTS_NOT_EDITED, REMOPTS_PARKING_FULL, REMOPTS_RETRANSMISSION, REMOPTS_STALE,
     REMOPTS_SUPERSEDED,
 };
 use crate::main_thread::{MainThread, Work};
@@ -63,7 +65,10 @@ impl Verdict {
         let is_silent = match outcome {
             // A library that is being unloaded leaves its packets to Kea. (Parked packets, which
             // Kea cannot go on with then, have no verdict.)
-            Outcome::Answered(..) | Outcome::LetGo | Outcome::FailedBefore => false,
+            Outcome::LetGo | Outcome::FailedBefore => false,
+            // The service's own word holds for every client, also for one that renews.
+            Outcome::Answered(answer, _) if answer.drop => return Verdict::Drop,
+            Outcome::Answered(..) => false,
             Outcome::Failed => terms.on_error == OnError::Drop,
             // The client's next packet finds the answer.
             Outcome::Shed | Outcome::Congested => !terms.from_what_is_known,
@@ -92,20 +97,19 @@ pub fn receive(query: &Packet, callout: &Callout) {
     let Some(instance) = instance::current() else {
         return;
     };
-    match admission(&instance, query, callout) {
-        Ok(Admission::Admitted) => {}
+    let is_admitted = match admission(&instance, query, callout) {
+        Ok(Admission::Admitted) => true,
+        // The packet may go on with an exchange that a packet before it began.
+        Ok(Admission::NotAdmitted) if instance.engine.has_exchanges() => false,
         Ok(Admission::NotAdmitted) => return query::log_not_admitted(query),
         Ok(Admission::OtherMessageType) => return,
         Err(exception) => return log_exception("pkt4_receive", &exception),
-    }
+    };
     // Where Kea cannot tell, the client is a new one.
     let has_address = query.has_client_address().unwrap_or(false);
     let terms = Terms { on_error: instance.on_error, from_what_is_known: false, has_address };
     step("pkt4_receive", callout, terms, || {
-        let Some(question) = instance.queries.question(query)? else {
-            if REMOPTS_NOT_NAMED.debug_enabled() {
-                REMOPTS_NOT_NAMED.debug([&query::label(query)]);
-            }
+        let Some(question) = question(&instance, query, is_admitted)? else {
             return Ok(None);
         };
         let lookup = PacketLookup::new(&instance, question, query)?;
@@ -117,6 +121,36 @@ pub fn receive(query: &Packet, callout: &Callout) {
         callout.keep(Box::new(lookup))?;
         Ok(None)
     });
+}
+
+/// What to ask about a query's client. `None`, with a line that says why, where the client is not
+/// looked up. The error is an exception of Kea's.
+fn question(
+    instance: &Instance,
+    query: &Packet,
+    is_admitted: bool,
+) -> Result<Option<Question>, cxx::Exception> {
+    let queries = &instance.queries;
+    let own = queries.request(query)?;
+    let (transaction, label) = queries.transaction(query)?;
+    // A REQUEST may say less about its client than the DISCOVER did: Raspberry Pis leave option 60
+    // out. The ACK carries what the OFFER carried.
+    let continued = instance.engine.exchange_of(&transaction);
+    let is_part = |whole: &Arc<Request>| own.as_ref().is_none_or(|own| own.is_part_of(whole));
+    let request = match (continued.filter(is_part), own) {
+        (Some(continued), _) => continued,
+        _ if !is_admitted => {
+            query::log_not_admitted(query);
+            return Ok(None);
+        }
+        (None, None) => {
+            query::log_not_named(query);
+            return Ok(None);
+        }
+        (None, Some(own)) if queries.leads_elsewhere(query, &own) => return Ok(None),
+        (None, Some(own)) => own,
+    };
+    Ok(Some(Question { request, transaction, label, asks_again: true }))
 }
 
 /// Whether a query's client is looked up. A packet that another library has dropped, or handles
@@ -437,8 +471,14 @@ impl Lookup {
             }
         }
         if verdict == Verdict::Drop {
-            statistics::count(statistics::DROPPED);
-            self.debug(&REMOPTS_DROPPED);
+            let (statistic, message) = match outcome {
+                Outcome::Answered(..) => {
+                    (statistics::DROPPED_BY_SERVICE, &REMOPTS_DROPPED_BY_SERVICE)
+                }
+                _ => (statistics::DROPPED, &REMOPTS_DROPPED),
+            };
+            statistics::count(statistic);
+            self.debug(message);
         }
         // Set once: each packet has one outcome.
         let _ = self.outcome.set(outcome);
@@ -482,8 +522,14 @@ impl Lookup {
         };
         let refuse = |reason: &dyn Display, member: &Member| self.refuse(reason, member);
         let mut written = REMOPTS_EDITED.debug_enabled().then(Vec::new);
-        let configuration = self.editing.configuration();
-        reply::apply(answer, query, reply, configuration, &refuse, written.as_mut());
+        let editing = &self.editing;
+        let encoder = Encoder {
+            query,
+            configuration: editing.configuration(),
+            addresses_as_text: &editing.addresses_as_text,
+        };
+        let max_reply_size = editing.max_reply_size;
+        reply::apply(answer, &encoder, reply, max_reply_size, &refuse, written.as_mut());
         if let Some(written) = written {
             let url = self.question.request.shown_at(&self.editing.first_service);
             REMOPTS_EDITED.debug([&self.question.label, &written.join(", "), &url]);
@@ -546,6 +592,10 @@ mod tests {
             let known = Terms { from_what_is_known: true, ..NEW };
             assert!(!is_silent(known), "{outcome:?}");
         }
+        // The service's own word.
+        let drop = Answer { drop: true, ..Answer::default() };
+        let outcome = Outcome::Answered(Arc::new(drop), Source::Cached);
+        assert_eq!(Verdict::on(&outcome, Terms { has_address: true, ..NEW }), Verdict::Drop);
     }
 
     #[test]

@@ -12,13 +12,15 @@ use std::sync::Arc;
 use cxx::UniquePtr;
 use remote_opts_core::cache::Transaction;
 use remote_opts_core::config::{ConfigError, parameter};
+use remote_opts_core::event::Label;
 use remote_opts_core::filter::{self, Filter, message_type};
-use remote_opts_core::lookup::Question;
-use remote_opts_core::request::{self, Request};
+use remote_opts_core::request::{self, Request, ServiceUrl};
 use remote_opts_core::throttle::Throttle;
 
 use crate::ffi::{self, Expression, Packet};
-use crate::log::{REMOPTS_NOT_ADMITTED, REMOPTS_NOT_EVALUATED};
+use crate::log::{
+    REMOPTS_NOT_ADMITTED, REMOPTS_NOT_EVALUATED, REMOPTS_NOT_NAMED, REMOPTS_PATH_VALUE,
+};
 
 /// The code of the client identifier option (RFC 2132, section 9.14).
 const CLIENT_IDENTIFIER: u8 = 61;
@@ -38,26 +40,73 @@ pub enum Admission {
 pub struct QueryReader {
     filter: Filter,
     /// The parameter `match`.
-    expression: Option<UniquePtr<Expression>>,
+    expression: Option<ParsedExpression>,
     /// The parameter `query`: the names of the values and their expressions.
-    values: Vec<(Arc<str>, UniquePtr<Expression>)>,
+    values: Vec<(Arc<str>, ParsedExpression)>,
+    /// The parameter `require-relay`.
+    require_relay: bool,
+    /// The services, whose paths may have placeholders.
+    services: Vec<ServiceUrl>,
     /// For lines about expressions that cannot be evaluated.
     not_evaluated: Throttle,
+    /// For lines about values that would lead to another path.
+    path_values: Throttle,
+}
+
+/// The expression of a parameter.
+struct ParsedExpression {
+    expression: UniquePtr<Expression>,
+    /// Whether the expression reads option 82.
+    reads_relay: bool,
+}
+
+impl ParsedExpression {
+    /// Parses the expression of the parameter `name`. The error is Kea's, and says where the text
+    /// goes wrong.
+    fn new(name: &str, text: &str, boolean: bool) -> Result<Self, ConfigError> {
+        let parsed = ffi::parse_expression(text, boolean);
+        let expression = parsed.map_err(|exception| ConfigError::Expression {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            why: exception.what().to_owned(),
+        })?;
+        // In each way in which Kea's language names the option.
+        let dense: String = text.split_whitespace().collect();
+        let names = ["relay4[", "option[82]", "option[dhcp-agent-options]"];
+        let reads_relay = names.iter().any(|name| dense.contains(name));
+        Ok(ParsedExpression { expression, reads_relay })
+    }
 }
 
 impl QueryReader {
-    /// Parses the expressions of the parameters `match` (in `filter`) and `query`. The error names
+    /// Parses the expressions of the parameters `match` (in `filter`) and `query`. `services` are
+    /// the services that are asked, `require_relay` is the parameter of this name. The error names
     /// the parameter and says what Kea does not take. Only while Kea loads its configuration.
-    pub fn new(filter: Filter, query: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+    pub fn new(
+        filter: Filter,
+        query: &BTreeMap<String, String>,
+        services: Vec<ServiceUrl>,
+        require_relay: bool,
+    ) -> Result<Self, ConfigError> {
         let expression = filter.expression.as_deref();
-        let expression =
-            expression.map(|text| parse(parameter::MATCH.name, text, true)).transpose()?;
+        let expression = expression
+            .map(|text| ParsedExpression::new(parameter::MATCH.name, text, true))
+            .transpose()?;
         let values = query.iter().map(|(name, text)| {
-            let expression = parse(&value_parameter(name), text, false)?;
+            let expression = ParsedExpression::new(&value_parameter(name), text, false)?;
             Ok((name.as_str().into(), expression))
         });
         let values = values.collect::<Result<_, ConfigError>>()?;
-        Ok(QueryReader { filter, expression, values, not_evaluated: Throttle::default() })
+        let (not_evaluated, path_values) = (Throttle::default(), Throttle::default());
+        Ok(QueryReader {
+            filter,
+            expression,
+            values,
+            require_relay,
+            services,
+            not_evaluated,
+            path_values,
+        })
     }
 
     /// Whether this query's client is looked up. The error is an exception of Kea's.
@@ -67,37 +116,50 @@ impl QueryReader {
         }
         let read =
             |is_compared: bool, code| if is_compared { option(query, code) } else { Ok(None) };
-        let user_class = read(self.filter.user_class.is_some(), filter::USER_CLASS)?;
+        let user_class = read(!self.filter.user_class.is_empty(), filter::USER_CLASS)?;
         let machine_id = read(!self.filter.machine_guid.is_empty(), filter::MACHINE_ID)?;
-        let admitted =
-            self.filter.admits(user_class.as_deref(), machine_id.as_deref()) || self.matches(query);
+        let admitted = self.filter.admits(user_class.as_deref(), machine_id.as_deref())
+            || self.matches(query)?;
         Ok(if admitted { Admission::Admitted } else { Admission::NotAdmitted })
     }
 
     /// Whether the parameter `match` is true of this query. An expression that cannot be evaluated
-    /// counts as false.
-    fn matches(&self, query: &Packet) -> bool {
-        let verdict = self.expression.as_ref().map(|expression| expression.is_true(query));
-        verdict.is_some_and(|verdict| {
-            verdict.unwrap_or_else(|exception| {
-                self.log_not_evaluated(parameter::MATCH.name, query, &exception);
-                false
-            })
-        })
+    /// counts as false, and so does one that reads an option 82 that does not count.
+    fn matches(&self, query: &Packet) -> Result<bool, cxx::Exception> {
+        let Some(ParsedExpression { expression, reads_relay }) = &self.expression else {
+            return Ok(false);
+        };
+        if *reads_relay && !self.relay_counts(query)? {
+            return Ok(false);
+        }
+        Ok(expression.is_true(query).unwrap_or_else(|exception| {
+            self.log_not_evaluated(parameter::MATCH.name, query, &exception);
+            false
+        }))
+    }
+
+    /// Whether the query's option 82 counts: see the parameter `require-relay`. Without the
+    /// parameter, it counts in any packet, as the first library of this kind had it.
+    fn relay_counts(&self, query: &Packet) -> Result<bool, cxx::Exception> {
+        Ok(!self.require_relay || query.has_relay_address()? || query.has_stashed_relay()?)
     }
 
     /// What to ask about this query's client; `None` when nothing names the client. The error is an
     /// exception of Kea's.
-    pub fn question(&self, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
+    pub fn request(&self, query: &Packet) -> Result<Option<Arc<Request>>, cxx::Exception> {
+        let relay_counts = self.relay_counts(query)?;
         let mut sub_options = Vec::with_capacity(request::SUB_OPTIONS.len());
-        for code in request::SUB_OPTIONS {
+        for code in request::SUB_OPTIONS.into_iter().filter(|_| relay_counts) {
             let mut payload = Vec::new();
             if query.read_sub_option(request::RELAY_AGENT_INFORMATION, code, &mut payload)? {
                 sub_options.push((code, payload));
             }
         }
         let mut values = Vec::with_capacity(self.values.len());
-        for (name, expression) in &self.values {
+        for (name, ParsedExpression { expression, reads_relay }) in &self.values {
+            if *reads_relay && !relay_counts {
+                continue;
+            }
             let mut value = Vec::new();
             if let Err(exception) = expression.read(query, &mut value) {
                 self.log_not_evaluated(&value_parameter(name), query, &exception);
@@ -106,9 +168,24 @@ impl QueryReader {
             // out.
             values.push((Arc::clone(name), value));
         }
-        let Some(request) = Request::new(sub_options, values) else {
-            return Ok(None);
+        Ok(Request::new(sub_options, values).map(Arc::new))
+    }
+
+    /// Whether the request must not be made, because a value would lead to another path at a
+    /// service. A line says so.
+    pub fn leads_elsewhere(&self, query: &Packet, request: &Request) -> bool {
+        let Some(error) = request.path_error(&self.services) else {
+            return false;
         };
+        if let Some(held_back) = self.path_values.pass() {
+            REMOPTS_PATH_VALUE.warn([&label(query), &format_args!("{error}{held_back}")]);
+        }
+        true
+    }
+
+    /// The query's place in its DHCP exchange, and its name in the log. The error is an exception of
+    /// Kea's.
+    pub fn transaction(&self, query: &Packet) -> Result<(Transaction, Label), cxx::Exception> {
         let mut client = Vec::with_capacity(32);
         query.read_hardware_address(&mut client)?;
         let hardware_length = client.len();
@@ -117,9 +194,7 @@ impl QueryReader {
         let label =
             PacketLabel { client: Arc::clone(&client), hardware_length, has_identifier, xid };
         let continues = query.message_type()? == message_type::REQUEST;
-        let transaction = Transaction { client, xid, continues };
-        let (request, label) = (Arc::new(request), Arc::new(label));
-        Ok(Some(Question { request, transaction, label, asks_again: true }))
+        Ok((Transaction { client, xid, continues }, Arc::new(label)))
     }
 
     fn log_not_evaluated(&self, parameter: &str, query: &Packet, exception: &cxx::Exception) {
@@ -135,15 +210,6 @@ fn value_parameter(name: &str) -> String {
     format!("{}: {name}", parameter::QUERY.name)
 }
 
-/// Parses the expression of a parameter. The error is Kea's, and says where the text goes wrong.
-fn parse(name: &str, text: &str, boolean: bool) -> Result<UniquePtr<Expression>, ConfigError> {
-    ffi::parse_expression(text, boolean).map_err(|exception| ConfigError::Expression {
-        name: name.to_owned(),
-        text: text.to_owned(),
-        why: exception.what().to_owned(),
-    })
-}
-
 /// Logs that no filter admits this query's client, with the facts that the filters compare.
 pub fn log_not_admitted(query: &Packet) {
     if REMOPTS_NOT_ADMITTED.debug_enabled() {
@@ -156,6 +222,13 @@ pub fn log_not_admitted(query: &Packet) {
             &label(query),
             &format_args!("option 77 is {user_class}, option 97 is {machine_id}"),
         ]);
+    }
+}
+
+/// Logs that nothing names this query's client.
+pub fn log_not_named(query: &Packet) {
+    if REMOPTS_NOT_NAMED.debug_enabled() {
+        REMOPTS_NOT_NAMED.debug([&label(query)]);
     }
 }
 
@@ -211,10 +284,16 @@ mod tests {
     fn an_error_names_the_expression_and_says_what_kea_does_not_take() {
         let filter = Filter { expression: Some("option[".into()), ..Filter::default() };
         let no_values = BTreeMap::new();
-        let error = QueryReader::new(filter, &no_values).err().unwrap().to_string();
-        assert!(error.contains("\"match\"") && error.contains("option["), "{error}");
+        let error = |filter, values| {
+            QueryReader::new(filter, values, Vec::new(), false).err().unwrap().to_string()
+        };
+        let of_match = error(filter, &no_values);
+        assert!(of_match.contains("\"match\"") && of_match.contains("option["), "{of_match}");
         let values = BTreeMap::from([("mac".to_owned(), "pkt4.mac ==".to_owned())]);
-        let error = QueryReader::new(Filter::default(), &values).err().unwrap().to_string();
-        assert!(error.contains("\"query: mac\"") && error.contains("pkt4.mac =="), "{error}");
+        let of_query = error(Filter::default(), &values);
+        assert!(
+            of_query.contains("\"query: mac\"") && of_query.contains("pkt4.mac =="),
+            "{of_query}"
+        );
     }
 }

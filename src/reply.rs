@@ -6,31 +6,36 @@
 use std::error::Error;
 use std::fmt;
 
-use remote_opts_core::answer::length::{FIXED, MAX_REPLY, wire_length};
+use remote_opts_core::answer::length::{FIXED, longest_reply, wire_length};
 use remote_opts_core::answer::{
     Answer, BOOT_FILE_NAME, Change, Member, NEXT_SERVER, Reason, SERVER_HOSTNAME,
 };
 
-use crate::encode::{EncodedEdit, with_encoded};
+use crate::encode::{EncodedEdit, Encoder};
 use crate::ffi::Packet;
+
+/// The code of the maximum DHCP message size option (RFC 2132, section 9.10).
+const MAX_MESSAGE_SIZE: u8 = 57;
 
 /// Writes the answer into the reply. An edit that cannot be written costs no other edit; `refuse`
 /// is told why. What was written is added to `written`, if the caller wants to know: the code of an
-/// option (-code: removed), or the name of a header field. `configuration`: see
-/// [`with_encoded`].
+/// option (-code: removed), or the name of a header field. `max_reply_size` is the parameter of this
+/// name, in bytes.
 pub fn apply(
     answer: &Answer,
-    query: &Packet,
+    encoder: &Encoder,
     reply: &Packet,
-    configuration: Option<u64>,
+    max_reply_size: usize,
     refuse: &dyn Fn(&dyn fmt::Display, &Member),
     written: Option<&mut Vec<String>>,
 ) {
     for refusal in &answer.refused {
         refuse(&refusal.reason, &refusal.member);
     }
-    let mut editor = Editor { reply, codes: Vec::new(), lengths: None, written };
-    with_encoded(answer, query, configuration, |encoded| {
+    let query = encoder.query;
+    let mut editor =
+        Editor { query, reply, max_reply_size, codes: Vec::new(), room: None, written };
+    encoder.with_encoded(answer, |encoded| {
         let edits = || answer.edits.iter().zip(encoded);
         // Removals come first: they make room.
         let is_removal = |encoded: &EncodedEdit| matches!(encoded, EncodedEdit::Removal(_));
@@ -45,12 +50,53 @@ pub fn apply(
 
 /// Edits one reply by one answer.
 struct Editor<'a> {
+    query: &'a Packet,
     reply: &'a Packet,
+    max_reply_size: usize,
     /// The codes of the options that this answer has edited.
     codes: Vec<u8>,
-    /// The codes and payload lengths of the reply's options, once an edit needs them.
-    lengths: Option<Vec<(u8, usize)>>,
+    /// How long the reply is and may be, once an edit needs to know.
+    room: Option<Room>,
     written: Option<&'a mut Vec<String>>,
+}
+
+/// How long a reply is, and may be.
+struct Room {
+    /// The code of each option, and the bytes that it takes.
+    options: Vec<(u8, usize)>,
+    /// The longest reply that edits may make, in bytes.
+    longest: usize,
+}
+
+impl Room {
+    /// Reads the reply, and the client's option 57.
+    fn read(query: &Packet, reply: &Packet, max_reply_size: usize) -> Result<Self, cxx::Exception> {
+        let (mut codes, mut lengths, mut sub_options) = (Vec::new(), Vec::new(), Vec::new());
+        reply.read_lengths(&mut codes, &mut lengths, &mut sub_options)?;
+        let lengths = lengths.into_iter().zip(sub_options);
+        let lengths = lengths.map(|(payload, sub_options)| wire_length(payload, sub_options));
+        let mut size = Vec::new();
+        query.read_option(MAX_MESSAGE_SIZE, &mut size)?;
+        let size = size.try_into().ok().map(u16::from_be_bytes);
+        let longest = longest_reply(max_reply_size, size);
+        Ok(Room { options: codes.into_iter().zip(lengths).collect(), longest })
+    }
+
+    /// Counts an option of `length` bytes in the place of every option of this code, if there is
+    /// room for it.
+    fn take(&mut self, code: u8, length: usize) -> Result<(), Reason> {
+        let of = |other: bool| {
+            let options = self.options.iter().filter(move |(this, _)| (*this != code) == other);
+            options.map(|(_, length)| length).sum::<usize>()
+        };
+        // Kea alone may have made a reply too long. It may still be edited, if it does not grow.
+        if FIXED + of(true) + length > self.longest && length > of(false) {
+            return Err(Reason::TooLarge(self.longest));
+        }
+        self.options.retain(|(other, _)| *other != code);
+        self.options.push((code, length));
+        Ok(())
+    }
 }
 
 impl Editor<'_> {
@@ -109,23 +155,13 @@ impl Editor<'_> {
         }
     }
 
-    /// Counts an option with a payload of `length` bytes in the place of every option of this code,
-    /// if the reply has room for it.
+    /// Counts an option with a payload of `length` bytes, if the reply has room for it.
     fn take_room(&mut self, code: u8, length: usize) -> Result<(), Box<dyn Error>> {
-        if self.lengths.is_none() {
+        let room = match &mut self.room {
+            Some(room) => room,
             // Now, because all removals have been made.
-            let (mut codes, mut lengths) = (Vec::new(), Vec::new());
-            self.reply.read_lengths(&mut codes, &mut lengths)?;
-            self.lengths = Some(codes.into_iter().zip(lengths).collect());
-        }
-        let lengths = self.lengths.get_or_insert_default();
-        let remaining = lengths.iter().filter(|(other, _)| *other != code);
-        let remaining = remaining.map(|(_, length)| wire_length(*length)).sum::<usize>();
-        if FIXED + remaining + wire_length(length) > MAX_REPLY {
-            return Err(Reason::TooLarge.into());
-        }
-        lengths.retain(|(other, _)| *other != code);
-        lengths.push((code, length));
-        Ok(())
+            room => room.insert(Room::read(self.query, self.reply, self.max_reply_size)?),
+        };
+        Ok(room.take(code, wire_length(length, 0))?)
     }
 }

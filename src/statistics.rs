@@ -22,6 +22,8 @@ pub const SHED: &str = "remote-opts-turned-away";
 pub const CONGESTED: &str = "remote-opts-congested";
 /// Packets of [`FAILED`], [`SHED`] and [`CONGESTED`] that got no reply.
 pub const DROPPED: &str = "remote-opts-dropped";
+/// Packets that got no reply because the service said so.
+pub const DROPPED_BY_SERVICE: &str = "remote-opts-dropped-by-service";
 /// Retransmissions that were ended, because the first packet was parked.
 pub const RETRANSMISSIONS: &str = "remote-opts-retransmissions";
 /// Parked packets that were let go, because their client sent another one.
@@ -30,7 +32,7 @@ pub const SUPERSEDED: &str = "remote-opts-superseded";
 pub const NAKS_HELD_BACK: &str = "remote-opts-naks-held-back";
 
 /// Every statistic.
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     CACHED,
     ASKED,
     STALE,
@@ -38,6 +40,7 @@ const ALL: [&str; 10] = [
     SHED,
     CONGESTED,
     DROPPED,
+    DROPPED_BY_SERVICE,
     RETRANSMISSIONS,
     SUPERSEDED,
     NAKS_HELD_BACK,

@@ -261,6 +261,19 @@ impl Cache {
         answers.kept.get(request).or_else(|| nothings.kept.get(request))
     }
 
+    /// Whether any exchange is remembered.
+    pub fn has_exchanges(&self) -> bool {
+        !self.exchanges.is_empty()
+    }
+
+    /// The request of the exchange that the packet goes on with: a REQUEST whose client has got an
+    /// OFFER with the same transaction id.
+    pub fn exchange_of(&self, transaction: &Transaction, now: Instant) -> Option<Arc<Request>> {
+        let exchange = self.exchanges.peek(&transaction.client)?;
+        let is_of_exchange = transaction.continues && exchange.xid == Some(transaction.xid);
+        (is_of_exchange && now < exchange.until).then(|| Arc::clone(&exchange.request))
+    }
+
     /// What the packet gets without a request: what its exchange has got before, else a fresh
     /// answer. A fresh answer becomes the answer of the exchange.
     pub fn known(
@@ -458,6 +471,22 @@ mod tests {
         assert_eq!(cache.known(&key, &discover(2, 1), start + 2 * SECOND), None);
         assert_eq!(cache.stale(&key, start + 4 * SECOND), Some(nothing()));
         assert_eq!(cache.stale(&key, start + 5 * SECOND), None);
+    }
+
+    #[test]
+    fn a_request_goes_on_with_the_exchange_of_its_transaction() {
+        let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
+        assert!(!cache.has_exchanges());
+        cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
+        assert!(cache.has_exchanges());
+        assert_eq!(cache.exchange_of(&request(1, 7), start + 9 * SECOND), Some(key));
+        // A DISCOVER, another transaction, another client; and the exchange is too old.
+        assert_eq!(cache.exchange_of(&discover(1, 7), start), None);
+        assert_eq!(cache.exchange_of(&request(1, 8), start), None);
+        assert_eq!(cache.exchange_of(&request(2, 7), start), None);
+        assert_eq!(cache.exchange_of(&request(1, 7), start + 10 * SECOND), None);
+        cache.end_exchange(&[1]);
+        assert_eq!(cache.exchange_of(&request(1, 7), start), None);
     }
 
     #[test]

@@ -43,8 +43,14 @@ pub enum Failure {
     #[error("status {0}")]
     Status(String),
     /// The response is a redirect.
-    #[error("status {0}, and redirects are not followed")]
-    Redirect(String),
+    #[error("status {status}{}, and redirects are not followed", to(.location))]
+    Redirect {
+        /// The status, with its words.
+        status: String,
+        /// Where the service wants the request to go (the header field Location; RFC 9110, section
+        /// 10.2.2), as it said so.
+        location: Option<String>,
+    },
     /// The body is longer than [`MAX_BODY`].
     #[error("the body is longer than {MAX_BODY} bytes")]
     TooLong,
@@ -66,6 +72,19 @@ pub enum Failure {
     Congested(String),
 }
 
+/// In words: where a redirect leads. The log escapes what the service has written, and shows no more
+/// of it than a URL needs.
+fn to(location: &Option<String>) -> String {
+    const MOST: usize = 200;
+    match location {
+        None => String::new(),
+        Some(location) => match location.char_indices().nth(MOST) {
+            None => format!(" to {location}"),
+            Some((end, _)) => format!(" to {}… ({} bytes)", &location[..end], location.len()),
+        },
+    }
+}
+
 /// What a failure says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
@@ -85,7 +104,7 @@ impl Failure {
                 Blame::Service
             }
             Failure::Status(_)
-            | Failure::Redirect(_)
+            | Failure::Redirect { .. }
             | Failure::TooLong
             | Failure::Undecodable(_)
             | Failure::NotAnAnswer(_)

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::hexadecimal;
+
 /// DHCP message types that the hook has to do with (RFC 2132, section 9.6).
 pub mod message_type {
     /// A client looks for servers.
@@ -42,11 +44,11 @@ pub fn is_edited(message_type: u8) -> bool {
 /// filters every client is admitted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// The parameter `user-class`: option 77 equals it, whole or in one instance (RFC 3004).
-    pub user_class: Option<Vec<u8>>,
-    /// The parameter `machine-guid`: option 97 contains one of these byte strings. The first is the
-    /// parameter's text, the second what the text spells in hexadecimal, if it does.
-    pub machine_guid: Vec<Vec<u8>>,
+    /// The parameter `user-class`: option 77 equals one of these, whole or in one instance (RFC
+    /// 3004).
+    pub user_class: Vec<Vec<u8>>,
+    /// The parameter `machine-guid`.
+    pub machine_guid: Vec<MachineGuid>,
     /// The parameter `match`, a Kea expression. The adapter evaluates it where [`Filter::admits`]
     /// says no.
     pub expression: Option<String>,
@@ -55,25 +57,75 @@ pub struct Filter {
 impl Filter {
     /// Whether the configuration has no filter at all.
     pub fn is_open(&self) -> bool {
-        self.user_class.is_none() && self.machine_guid.is_empty() && self.expression.is_none()
+        self.user_class.is_empty() && self.machine_guid.is_empty() && self.expression.is_none()
     }
 
     /// Whether `user-class` or `machine-guid` admits a client with these payloads of options 77 and
     /// 97, or no filter exists. `None` stands for an option that the packet does not have.
     pub fn admits(&self, user_class: Option<&[u8]>, machine_id: Option<&[u8]>) -> bool {
-        let by_class = || match (&self.user_class, user_class) {
-            (Some(wanted), Some(option)) => is_of_user_class(option, wanted),
-            _ => false,
-        };
-        let contains =
-            |option: &[u8], wanted: &[u8]| option.windows(wanted.len()).any(|part| part == wanted);
-        let by_machine = || {
-            machine_id.is_some_and(|option| {
-                self.machine_guid.iter().any(|wanted| contains(option, wanted))
+        let by_class = || {
+            user_class.is_some_and(|option| {
+                self.user_class.iter().any(|wanted| is_of_user_class(option, wanted))
             })
+        };
+        let by_machine = || {
+            machine_id.is_some_and(|option| self.machine_guid.iter().any(|guid| guid.is_in(option)))
         };
         self.is_open() || by_class() || by_machine()
     }
+}
+
+/// One value of the parameter `machine-guid`, which may mean several byte strings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineGuid {
+    /// The value as the operator wrote it.
+    text: Vec<u8>,
+    /// Option 97 contains one of these. At least one, and none is empty.
+    meant: Vec<Vec<u8>>,
+}
+
+/// The longest option 97, in bytes: one byte for the type and sixteen for the GUID (RFC 4578,
+/// section 2.3).
+const LONGEST_MACHINE_ID: usize = 17;
+
+impl MachineGuid {
+    /// What a value may mean: its text; the bytes that it spells in hexadecimal (see
+    /// [`hexadecimal`]); and, with dashes as a GUID has them, the bytes in both orders that firmware
+    /// sends. `None` where no option 97 can contain any of them.
+    pub fn new(text: Vec<u8>) -> Option<Self> {
+        let written = std::str::from_utf8(&text).ok();
+        let spelled = written.and_then(hexadecimal::decode);
+        // Who writes 0x means hexadecimal digits.
+        let is_text = spelled.is_some() || !text.starts_with(b"0x");
+        let as_text = is_text.then(|| text.clone());
+        let guids = written.and_then(guid).into_iter().flatten();
+        let meant = as_text.into_iter().chain(spelled).chain(guids);
+        let can_be = |bytes: &Vec<u8>| (1..=LONGEST_MACHINE_ID).contains(&bytes.len());
+        let meant: Vec<_> = meant.filter(can_be).collect();
+        (!meant.is_empty()).then_some(MachineGuid { text, meant })
+    }
+
+    fn is_in(&self, option: &[u8]) -> bool {
+        let contains = |meant: &[u8]| option.windows(meant.len()).any(|part| part == meant);
+        self.meant.iter().any(|meant| contains(meant))
+    }
+}
+
+/// The bytes of a GUID such as `4c4c4544-0051-3310-8057-b9c04f4e5931`, in two orders: as written, and
+/// with the first three groups turned around, as firmware sends them (SMBIOS 3.0, section 7.2.1).
+fn guid(text: &str) -> Option<[Vec<u8>; 2]> {
+    const DIGITS: [usize; 5] = [8, 4, 4, 4, 12];
+    let groups: Vec<_> = text.split('-').collect();
+    if !groups.iter().map(|group| group.len()).eq(DIGITS) {
+        return None;
+    }
+    let groups: Vec<_> =
+        groups.iter().map(|group| hex::decode(group).ok()).collect::<Option<_>>()?;
+    let turned = groups.iter().enumerate().map(|(index, group)| match index {
+        0..=2 => group.iter().rev().copied().collect(),
+        _ => group.clone(),
+    });
+    Some([groups.concat(), turned.collect::<Vec<_>>().concat()])
 }
 
 /// In words: whom the filter admits.
@@ -81,8 +133,7 @@ impl fmt::Display for Filter {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let quoted = |name, wanted: &[u8]| format!("{name} \"{}\"", wanted.escape_ascii());
         let class = self.user_class.iter().map(|wanted| quoted("user-class", wanted));
-        // The first byte string is the parameter as the operator wrote it.
-        let machine = self.machine_guid.iter().take(1).map(|wanted| quoted("machine-guid", wanted));
+        let machine = self.machine_guid.iter().map(|guid| quoted("machine-guid", &guid.text));
         let expression = self.expression.iter().map(|wanted| format!("match {wanted:?}"));
         let filters: Vec<_> = class.chain(machine).chain(expression).collect();
         match filters.as_slice() {
@@ -93,11 +144,14 @@ impl fmt::Display for Filter {
 }
 
 /// Whether a user class option equals `wanted`: raw, as iPXE and most clients send it, or in one of
-/// its instances.
+/// its instances. Some clients end their text with a zero byte, as a string of C.
 fn is_of_user_class(option: &[u8], wanted: &[u8]) -> bool {
-    let in_instance =
-        || user_class_instances(option).is_some_and(|instances| instances.contains(&wanted));
-    option == wanted || in_instance()
+    let equals = |value: &[u8]| value == wanted || value.strip_suffix(&[0]) == Some(wanted);
+    let in_instance = || {
+        let instances = user_class_instances(option);
+        instances.is_some_and(|instances| instances.into_iter().any(equals))
+    };
+    equals(option) || in_instance()
 }
 
 /// The instances of a user class option (RFC 3004, section 4): each is a length byte of at least 1
@@ -120,11 +174,12 @@ mod tests {
     use super::*;
 
     fn by_class(wanted: &str) -> Filter {
-        Filter { user_class: Some(wanted.into()), ..Filter::default() }
+        Filter { user_class: vec![wanted.into()], ..Filter::default() }
     }
 
-    fn by_machine(wanted: &[u8]) -> Filter {
-        Filter { machine_guid: vec![wanted.into()], ..Filter::default() }
+    fn by_machine(wanted: &str) -> Filter {
+        let machine_guid = vec![MachineGuid::new(wanted.into()).unwrap()];
+        Filter { machine_guid, ..Filter::default() }
     }
 
     #[test]
@@ -147,6 +202,9 @@ mod tests {
             (b"\x05tests", false),
             (b"\x00\x04test", false),
             (b"\x04test\x00", false),
+            (b"test\x00", true),
+            (b"test\x00\x00", false),
+            (b"\x05test\x00", true),
             (b"\x04test\x09foo", false),
             (b"\x04tes", false),
         ] {
@@ -157,7 +215,7 @@ mod tests {
 
     #[test]
     fn machine_id_anywhere_in_option_97() {
-        let filter = by_machine(b"RPi4");
+        let filter = by_machine("RPi4");
         assert!(filter.admits(None, Some(b"\x00RPi4\x10\x00\xd0\x03")));
         assert!(filter.admits(None, Some(b"RPi4")));
         assert!(!filter.admits(None, Some(b"\x00RPi3")));
@@ -167,10 +225,43 @@ mod tests {
     }
 
     #[test]
+    fn machine_id_in_each_form() {
+        const ID: &[u8] = b"\x00RPi4\x14\x00\x00\xaa\xbb\xcc\xdd\x00\x11\x22\x33\x44";
+        for wanted in [
+            "RPi4",
+            "52506934",
+            "0x52506934",
+            "52:50:69:34",
+            "52 50 69 34",
+            "52506934-1400-00aa-bbcc-dd0011223344",
+            "34695052-0014-AA00-bbcc-dd0011223344",
+        ] {
+            assert!(by_machine(wanted).admits(None, Some(ID)), "{wanted}");
+            assert!(!by_machine(wanted).admits(None, Some(b"\x00RPi5")), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_machine_id_that_no_client_can_send() {
+        for wanted in [
+            "0x5250693",
+            "0xRPi4",
+            "0x",
+            "",
+            "eighteen bytes txt",
+            "52506934-1400-00aa-bbcc-dd001122334",
+            "52506934-1400-00aa-bbcc-dd001122334g",
+            "000102030405060708090a0b0c0d0e0f1011",
+        ] {
+            assert_eq!(MachineGuid::new(wanted.into()), None, "{wanted}");
+        }
+    }
+
+    #[test]
     fn filters_are_alternatives() {
         let filter = Filter {
-            user_class: Some(b"test".to_vec()),
-            machine_guid: vec![b"RPi4".to_vec()],
+            user_class: vec![b"test".to_vec()],
+            machine_guid: vec![MachineGuid::new(b"RPi4".to_vec()).unwrap()],
             expression: None,
         };
         assert!(filter.admits(Some(b"test"), None));

@@ -11,6 +11,7 @@
 //! | [`filter`] | facts → admitted? | HTTP, threads, time |
 //! | [`request`] | facts → request → URL | HTTP, threads, time |
 //! | [`answer`] | JSON → edits of the DHCP reply | HTTP, threads, time |
+//! | [`hexadecimal`] | text → bytes, in the forms that Kea takes | HTTP, threads, time |
 //! | [`cache`] | the answers kept, by request and by exchange | HTTP, threads; it is told the time |
 //! | [`cache_file`] | kept answers in a file, for the next start | HTTP, threads |
 //! | [`lookup`] | the engine: a kept answer, a request in flight, or a new request | HTTP |
@@ -35,6 +36,7 @@ pub mod failover;
 pub mod fetch;
 pub mod filter;
 pub mod guard;
+pub mod hexadecimal;
 pub mod http;
 pub mod lookup;
 pub mod probe;

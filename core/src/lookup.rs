@@ -323,6 +323,16 @@ impl<F: Fetch> LookupEngine<F> {
         self.0.state().cache.begin_exchange(request, transaction, None, now);
     }
 
+    /// Whether any client's DHCP exchange is not over.
+    pub fn has_exchanges(&self) -> bool {
+        self.0.state().cache.has_exchanges()
+    }
+
+    /// The request of the DHCP exchange that a packet goes on with: see [`Cache::exchange_of`].
+    pub fn exchange_of(&self, transaction: &Transaction) -> Option<Arc<Request>> {
+        self.0.state().cache.exchange_of(transaction, Instant::now().into_std())
+    }
+
     /// Ends the client's DHCP exchange: see [`Cache::end_exchange`].
     pub fn exchange_over(&self, client: &[u8]) {
         self.0.state().cache.end_exchange(client);

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use thiserror::Error;
 use url::{ParseError, Position, Url};
 
 /// The code of the relay agent information option (RFC 3046).
@@ -42,9 +43,29 @@ enum Part {
     Value {
         /// The name of the value that takes the placeholder's place.
         name: String,
-        /// The placeholder's text in the URL, braces included.
-        placeholder: String,
+        /// Whether the placeholder stands in the path, and not in the query.
+        in_path: bool,
     },
+}
+
+/// Why a request makes no URL for a service.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UrlError {
+    /// A value for the path is empty, `.` or `..`: it would lead to another path.
+    #[error("the value of \"{name}\" is {}, which would lead to another path", shown_value(.value))]
+    PathValue {
+        /// The name of the value.
+        name: String,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// No value was found to bring this about.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+}
+
+fn shown_value(value: &[u8]) -> String {
+    if value.is_empty() { "empty".to_owned() } else { format!("\"{}\"", value.escape_ascii()) }
 }
 
 impl ServiceUrl {
@@ -55,10 +76,11 @@ impl ServiceUrl {
         let path = url[..Position::BeforePath].len();
         let mut rest = &url[Position::BeforePath..];
         let mut parts = vec![Part::Text(url[..Position::BeforePath].to_owned())];
-        while let Some((before, placeholder, name, after)) = first_placeholder(rest) {
+        let mut in_path = true;
+        while let Some((before, name, after)) = first_placeholder(rest) {
+            in_path &= !before.contains('?');
             parts.push(Part::Text(before.to_owned()));
-            let (name, placeholder) = (name.to_owned(), placeholder.to_owned());
-            parts.push(Part::Value { name, placeholder });
+            parts.push(Part::Value { name: name.to_owned(), in_path });
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
@@ -78,24 +100,44 @@ impl ServiceUrl {
         })
     }
 
-    /// The URL's text with values in the places of the placeholders. A value `.` or `..` cannot be
-    /// encoded: its placeholder stays, so that no value leads to another path.
-    fn filled<'a>(&self, value: impl Fn(&str) -> &'a [u8]) -> String {
+    /// Whether a placeholder stands in the path.
+    fn has_path_values(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Value { in_path: true, .. }))
+    }
+
+    /// The URL's text with values in the places of the placeholders. A dot cannot be encoded, so a
+    /// value that would lead to another path is refused.
+    fn filled<'a>(&self, value: impl Fn(&str) -> &'a [u8]) -> Result<String, UrlError> {
+        let refused = |name: &str, value: &[u8]| UrlError::PathValue {
+            name: name.to_owned(),
+            value: value.to_vec(),
+        };
         let mut text = String::with_capacity(2 * self.url.as_str().len() + 64);
+        let mut in_path = None;
         for part in &self.parts {
             match part {
                 Part::Text(part) => text.push_str(part),
-                Part::Value { name, placeholder } => match value(name) {
-                    b"." | b".." => text.push_str(placeholder),
-                    value => text.extend(percent_encode(value, RESERVED)),
-                },
+                Part::Value { name, in_path: true } => {
+                    let value = value(name);
+                    if matches!(value, b"" | b"." | b"..") {
+                        return Err(refused(name, value));
+                    }
+                    text.extend(percent_encode(value, RESERVED));
+                    in_path = Some((name, value));
+                }
+                Part::Value { name, in_path: false } => {
+                    text.extend(percent_encode(value(name), RESERVED));
+                }
             }
         }
-        let end = text.find('?').unwrap_or(text.len());
-        if self.parts.len() > 2 && text[self.path..end].split('/').any(is_dot_segment) {
-            return self.url.to_string();
+        if let Some((name, value)) = in_path {
+            // Two dots may come together from a value and its neighbour.
+            let end = text.find('?').unwrap_or(text.len());
+            if text[self.path..end].split('/').any(is_dot_segment) {
+                return Err(refused(name, value));
+            }
         }
-        text
+        Ok(text)
     }
 }
 
@@ -114,15 +156,15 @@ fn is_dot_segment(segment: &str) -> bool {
         && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
-/// The first placeholder of a URL's text: the text before it, the placeholder with its braces, the
-/// name in it, and the text behind it. A URL encodes braces in its path, and not in its query.
-fn first_placeholder(url: &str) -> Option<(&str, &str, &str, &str)> {
+/// The first placeholder of a URL's text: the text before it, the name in it, and the text behind it.
+/// A URL encodes braces in its path, and not in its query.
+fn first_placeholder(url: &str) -> Option<(&str, &str, &str)> {
     const BRACES: [(&str, &str); 2] = [("%7B", "%7D"), ("{", "}")];
     let found = BRACES.iter().filter_map(|(open, close)| {
         let start = url.find(open)?;
         let length = url[start + open.len()..].find(close)?;
         let end = start + open.len() + length + close.len();
-        Some((&url[..start], &url[start..end], &url[start + open.len()..][..length], &url[end..]))
+        Some((&url[..start], &url[start + open.len()..][..length], &url[end..]))
     });
     found.min_by_key(|(before, ..)| before.len())
 }
@@ -169,14 +211,15 @@ impl Hash for Request {
 impl Request {
     /// A request about the client that `sub_options` (code and payload, in the order of
     /// [`SUB_OPTIONS`]) and `values` (of the parameter `query`) name. An empty value is left out.
-    /// `None` when nothing names the client.
+    /// `None` when nothing names the client: an empty sub-option names nobody, since a switch that
+    /// sends one sends it for all its ports.
     pub fn new(
         sub_options: Vec<(u8, Vec<u8>)>,
         mut values: Vec<(Arc<str>, Vec<u8>)>,
     ) -> Option<Self> {
         values.retain(|(_, value)| !value.is_empty());
         values.sort_unstable();
-        if sub_options.is_empty() && values.is_empty() {
+        if sub_options.iter().all(|(_, payload)| payload.is_empty()) && values.is_empty() {
             return None;
         }
         let hash = HASH.hash_one((&sub_options, &values));
@@ -193,6 +236,13 @@ impl Request {
         &self.values
     }
 
+    /// Whether each sub-option and each value of this request is one of `other`, too: what the
+    /// client has said now, it has said before.
+    pub fn is_part_of(&self, other: &Request) -> bool {
+        let sub_options = self.sub_options.iter().all(|one| other.sub_options.contains(one));
+        sub_options && self.values.iter().all(|one| other.values.contains(one))
+    }
+
     /// How many bytes the request keeps, about.
     pub fn bytes(&self) -> usize {
         /// What each value takes beside its bytes.
@@ -202,10 +252,22 @@ impl Request {
         sub_options.chain(values).sum()
     }
 
-    /// The URL to ask a service, whose own query is kept. The error is for a URL that no value was
-    /// found to bring about.
-    pub fn url(&self, service: &ServiceUrl) -> Result<Url, ParseError> {
-        Url::parse(&self.text(service))
+    /// The URL to ask a service, whose own query is kept.
+    pub fn url(&self, service: &ServiceUrl) -> Result<Url, UrlError> {
+        Ok(Url::parse(&self.text(service)?)?)
+    }
+
+    /// Why the request must not be made: a value would lead to another path at one of the services.
+    /// `None` where it may be made.
+    pub fn path_error(&self, services: &[ServiceUrl]) -> Option<UrlError> {
+        let mut with_path = services.iter().filter(|service| service.has_path_values());
+        with_path.find_map(|service| service.filled(|name| self.value(name)).err())
+    }
+
+    /// The value of this name, empty where the request has none.
+    fn value(&self, name: &str) -> &[u8] {
+        let found = self.values.iter().find(|(other, _)| **other == *name);
+        found.map_or(&[], |(_, value)| value.as_slice())
     }
 
     /// The text of [`Request::url`], without credentials, for logs.
@@ -213,11 +275,8 @@ impl Request {
         ShownAt(self, service)
     }
 
-    fn text(&self, service: &ServiceUrl) -> String {
-        let mut url = service.filled(|name| {
-            let found = self.values.iter().find(|(other, _)| **other == *name);
-            found.map_or(&[], |(_, value)| value.as_slice())
-        });
+    fn text(&self, service: &ServiceUrl) -> Result<String, UrlError> {
+        let mut url = service.filled(|name| self.value(name))?;
         // Encoded values have no `?`, so the first one begins the query of the service's own URL.
         let mut separator = match url.find('?') {
             None => "?",
@@ -235,7 +294,7 @@ impl Request {
                 separator = "&";
             }
         }
-        url
+        Ok(url)
     }
 }
 
@@ -298,6 +357,23 @@ mod tests {
     #[test]
     fn nothing_to_name_the_client_by() {
         assert_eq!(asked("http://b/", &[]), None);
+        assert_eq!(asked("http://b/", &[(1, b""), (2, b"")]), None);
+    }
+
+    #[test]
+    fn a_request_with_less_is_part_of_the_one_before() {
+        let request = |sub_options: &[(u8, &[u8])], values: &[(&str, &[u8])]| {
+            let sub_options = sub_options.iter().map(|(code, bytes)| (*code, bytes.to_vec()));
+            let values = values.iter().map(|(name, value)| ((*name).into(), value.to_vec()));
+            Request::new(sub_options.collect(), values.collect()).unwrap()
+        };
+        let whole = request(&[(1, b"a"), (2, b"b")], &[("mac", b"m"), ("class", b"c")]);
+        assert!(whole.is_part_of(&whole));
+        assert!(request(&[(1, b"a"), (2, b"b")], &[("mac", b"m")]).is_part_of(&whole));
+        assert!(request(&[], &[("mac", b"m")]).is_part_of(&whole));
+        assert!(!request(&[(1, b"x"), (2, b"b")], &[]).is_part_of(&whole));
+        assert!(!request(&[(9, b"a")], &[]).is_part_of(&whole));
+        assert!(!request(&[(1, b"a")], &[("mac", b"x")]).is_part_of(&whole));
     }
 
     #[test]
@@ -332,31 +408,49 @@ mod tests {
         ] {
             assert_eq!(asked_with(base, values), expected);
         }
-        assert_eq!(asked_with("http://b/m/{mac}/boot", &[]), "http://b/m//boot?sub82_1=666F6F");
-        // No value leads to another path.
-        for value in [&b"."[..], b".."] {
-            assert_eq!(
-                asked_with("http://b/m/{mac}/boot", &[("mac", value)]),
-                "http://b/m/%7Bmac%7D/boot?sub82_1=666F6F"
-            );
-            assert_eq!(
-                asked_with("http://b/{x}/{mac}", &[("mac", value), ("x", b"7")]),
-                "http://b/7/%7Bmac%7D?sub82_1=666F6F"
-            );
-            assert_eq!(
-                asked_with("http://b/m/%2E{mac}", &[("mac", &value[..1])]),
-                "http://b/m/%2E%7Bmac%7D?sub82_1=666F6F"
-            );
-        }
         assert_eq!(
             asked_with("http://b/m?q={mac}", &[("mac", b"..")]),
-            "http://b/m?q={mac}&sub82_1=666F6F"
+            "http://b/m?q=..&sub82_1=666F6F"
         );
         assert_eq!(asked_with("http://b/m?{mac}", &[]), "http://b/m?sub82_1=666F6F");
         assert_eq!(asked_with("http://b/m#{mac}", &[]), "http://b/m?sub82_1=666F6F");
         let names: Vec<_> =
             service("http://b/{a}/{b.c-d_e}?{f}={a").names().map(str::to_owned).collect();
         assert_eq!(names, ["a", "b.c-d_e", "f"]);
+    }
+
+    #[test]
+    fn no_value_leads_to_another_path() {
+        let sub_options = || vec![(1, b"foo".to_vec())];
+        let error = |base: &str, values: &[(&str, &[u8])]| {
+            let values =
+                values.iter().map(|(name, value)| ((*name).into(), value.to_vec())).collect();
+            let request = Request::new(sub_options(), values).unwrap();
+            let error = request.path_error(&[service("http://b/"), service(base)]);
+            assert_eq!(request.url(&service(base)).err(), error, "{base}");
+            error.map(|error| error.to_string())
+        };
+        for (base, value, shown) in [
+            ("http://b/m/{mac}/boot", &b"."[..], "\".\""),
+            ("http://b/m/{mac}/boot", b"..", "\"..\""),
+            ("http://b/m/{mac}/boot", b"", "empty"),
+            ("http://b/m-{mac}", b"", "empty"),
+            ("http://b/m/%2E{mac}", b".", "\".\""),
+            ("http://b/{mac}?x={mac}", b"..", "\"..\""),
+        ] {
+            let expected =
+                format!("the value of \"mac\" is {shown}, which would lead to another path");
+            assert_eq!(error(base, &[("mac", value)]), Some(expected), "{base}");
+        }
+        for (base, value) in [
+            ("http://b/m/{mac}/boot", &b"..."[..]),
+            ("http://b/m/{mac}/boot", b"../x"),
+            ("http://b/m?{mac}", b".."),
+            ("http://b/m?x={mac}", b""),
+        ] {
+            assert_eq!(error(base, &[("mac", value)]), None, "{base}");
+        }
+        assert!(error("http://b/{a}{b}", &[("a", b"."), ("b", b"x")]).is_some());
     }
 
     #[test]

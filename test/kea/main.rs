@@ -15,6 +15,7 @@ mod examples;
 mod exchange;
 mod expressions;
 mod failure;
+mod field;
 mod filter;
 mod lifecycle;
 mod log;

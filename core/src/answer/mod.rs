@@ -12,6 +12,7 @@ use thiserror::Error;
 
 pub mod length;
 mod parse;
+pub mod routes;
 mod slot;
 
 pub use parse::{MAX_DEPTH, ParseError, parse};
@@ -27,9 +28,13 @@ pub const SERVER_HOSTNAME: &str = "server-hostname";
 pub const BOOT_FILE_NAME: &str = "boot-file-name";
 /// The member for the client classes of the query.
 pub const CLIENT_CLASSES: &str = "client-classes";
+/// The member that says that the client gets no reply.
+pub const DROP: &str = "drop";
 
 /// Options that carry the DHCP protocol itself. A service cannot edit them.
-const PROTOCOL_OPTIONS: [u8; 10] = [50, 51, 53, 54, 55, 57, 58, 59, 61, 82];
+/// Among them is option 52 (overload): with it a client reads the header fields sname and file as
+/// options.
+const PROTOCOL_OPTIONS: [u8; 11] = [50, 51, 52, 53, 54, 55, 57, 58, 59, 61, 82];
 
 /// What one service says about one client. Without members it means: nothing for this client.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub struct Answer {
     pub edits: Vec<Edit>,
     /// The client classes that the query joins before Kea goes on with it.
     pub client_classes: Vec<String>,
+    /// Whether the client gets no reply at all.
+    pub drop: bool,
     /// The members that cannot be applied.
     pub refused: Vec<Refusal>,
     /// The body that the answer was read from, as the service sent it. Empty for a status that says
@@ -50,7 +57,8 @@ pub struct Answer {
 impl Answer {
     /// Whether the answer leaves the client's DHCP reply as Kea made it.
     pub fn is_nothing(&self) -> bool {
-        self.edits.is_empty() && self.client_classes.is_empty() && self.refused.is_empty()
+        let has_edits = !(self.edits.is_empty() && self.client_classes.is_empty());
+        !has_edits && !self.drop && self.refused.is_empty()
     }
 }
 
@@ -79,7 +87,7 @@ pub enum Change {
 /// How an answer names an option or a sub-option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OptionId {
-    /// By code, from 1 to 254.
+    /// By code. The code of an option is from 1 to 254.
     Code(u8),
     /// By the name in the option's definition.
     Name(String),
@@ -99,6 +107,9 @@ impl fmt::Display for OptionId {
 pub enum OptionValue {
     /// Text: written as in Kea's option-data where the option has a definition, else raw bytes.
     Text(String),
+    /// A number or a boolean as text: the value of the option's one field where the option has a
+    /// definition, else raw bytes.
+    Scalar(String),
     /// The values of the option's fields. Only an option with a definition has fields.
     Fields(Vec<String>),
     /// The raw payload.
@@ -142,13 +153,16 @@ pub enum Reason {
     /// The key is empty, or a number that is no option code.
     #[error("the key is no option code from 1 to 254, nor a name")]
     NoCode,
+    /// The key of a sub-option is empty, or a number that is no code.
+    #[error("the key of a sub-option is no code from 0 to 255, nor a name")]
+    NoSubCode,
     /// Kea has no option definition of this name.
     #[error("no option of this name is defined")]
     NoName,
     /// The option is one of the options that no answer may edit.
     #[error("this option carries the DHCP protocol itself")]
     Protocol,
-    /// Kea cannot encode a number, a boolean or a list without an option definition.
+    /// Kea cannot encode a list without an option definition.
     #[error("the option has no definition, so its value must be text or {{\"hex\": …}}")]
     NoDefinition,
     /// An option without a payload is malformed (RFC 2132, section 2), unless it is defined so.
@@ -172,12 +186,18 @@ pub enum Reason {
     /// The object has no member.
     #[error("the object is empty")]
     NoSubOptions,
+    /// Sub-option 255 of option 43 ends the option (RFC 2132, section 8.4): it has no value.
+    #[error("sub-option 255 ends the option and has no value: use {{\"hex\": \"\"}}")]
+    EndHasValue,
+    /// The value is no list of routes.
+    #[error("the value is no route as 10.0.0.0/8 - 192.0.2.1, nor several with commas between")]
+    NoRoutes,
     /// Kea makes no sub-option longer than 255 bytes with its header, and splits none.
     #[error("longer than {} bytes", length::MAX_SUB_OPTION)]
     LongSubOption,
-    /// The edit would make the DHCP reply longer than [`length::MAX_REPLY`].
-    #[error("the reply would not fit into an Ethernet frame")]
-    TooLarge,
+    /// The edit would make the DHCP reply longer than this number of bytes.
+    #[error("the reply would be longer than {0} bytes")]
+    TooLarge(usize),
     /// The value is not an IPv4 address.
     #[error("the value is no IPv4 address as text")]
     NoAddress,
@@ -187,6 +207,9 @@ pub enum Reason {
     /// The value is not a list of class names.
     #[error("the value is no list of class names")]
     NoClasses,
+    /// The value is not true or false.
+    #[error("the value is neither true nor false")]
+    NoFlag,
     /// Kea's configuration has no client class of this name.
     #[error("Kea knows no client class of this name")]
     UnknownClass,
@@ -237,7 +260,12 @@ mod tests {
     #[test]
     fn only_an_answer_without_members_is_nothing() {
         assert!(Answer::default().is_nothing());
-        for body in [r#"{"66": "x"}"#, r#"{"client-classes": ["a"]}"#, r#"{"-1": "refused"}"#] {
+        for body in [
+            r#"{"66": "x"}"#,
+            r#"{"client-classes": ["a"]}"#,
+            r#"{"drop": true}"#,
+            r#"{"-1": "refused"}"#,
+        ] {
             assert!(!parse(body.as_bytes()).unwrap().is_nothing(), "{body}");
         }
     }

@@ -6,16 +6,21 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::{
-    Answer, BOOT_FILE_NAME, CLIENT_CLASSES, Change, Edit, Member, NEXT_SERVER, OPTIONS, OptionId,
-    OptionValue, Reason, Refusal, SERVER_HOSTNAME, is_of_the_protocol,
+    Answer, BOOT_FILE_NAME, CLIENT_CLASSES, Change, DROP, Edit, Member, NEXT_SERVER, OPTIONS,
+    OptionId, OptionValue, Reason, Refusal, SERVER_HOSTNAME, is_of_the_protocol,
 };
+use crate::hexadecimal;
 
 /// The deepest nesting of an answer. The outermost object is level 1.
 pub const MAX_DEPTH: usize = 32;
 
 /// The members that only the structured form has. One of them makes an answer structured.
-const STRUCTURED: [&str; 5] =
-    [OPTIONS, NEXT_SERVER, SERVER_HOSTNAME, BOOT_FILE_NAME, CLIENT_CLASSES];
+const STRUCTURED: [&str; 6] =
+    [OPTIONS, NEXT_SERVER, SERVER_HOSTNAME, BOOT_FILE_NAME, CLIENT_CLASSES, DROP];
+
+/// The byte order mark in UTF-8. Some editors and frameworks begin a text with it; JSON has none, and
+/// who reads JSON may skip it (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The longest text of the header field sname, in bytes. The field has 64 bytes, the last one zero
 /// (RFC 2131, section 2).
@@ -47,8 +52,16 @@ pub enum ParseError {
 }
 
 /// Reads the body of a response. In the flat form the object's members are options. In the
-/// structured form, which any member of [`STRUCTURED`] tells, the options stand below "options".
+/// structured form, which any member of [`STRUCTURED`] tells, the options stand below "options";
+/// beside it a key that is a code is an option, too.
+///
+/// An empty body, white space, `null`, `[]` and `{}` are the answer "nothing for this client":
+/// services write each of them.
 pub fn parse(body: &[u8]) -> Result<Answer, ParseError> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    if body.trim_ascii().is_empty() {
+        return Ok(Answer::default());
+    }
     let value: Value = serde_json::from_slice(body).map_err(|error| {
         let start = body[..body.len().min(SHOWN_START)].escape_ascii().to_string();
         ParseError::NotJson { error, start }
@@ -56,12 +69,17 @@ pub fn parse(body: &[u8]) -> Result<Answer, ParseError> {
     if depth(&value) > MAX_DEPTH {
         return Err(ParseError::TooDeep);
     }
-    let Value::Object(members) = value else {
-        return Err(ParseError::NotAnObject);
+    let mut members = match value {
+        Value::Object(members) => members,
+        Value::Null => return Ok(Answer::default()),
+        Value::Array(items) if items.is_empty() => return Ok(Answer::default()),
+        _ => return Err(ParseError::NotAnObject),
     };
     let mut answer = Answer { body: body.into(), ..Answer::default() };
     if STRUCTURED.iter().any(|member| members.contains_key(*member)) {
-        members.into_iter().for_each(|(key, value)| answer.add_member(key, value));
+        // First: where an option stands in both places, this place counts.
+        let options = members.remove_entry(OPTIONS);
+        options.into_iter().chain(members).for_each(|(key, value)| answer.add_member(key, value));
     } else {
         answer.add_options(members);
     }
@@ -74,6 +92,13 @@ impl Answer {
         let change = match (key.as_str(), value) {
             (OPTIONS, Value::Object(options)) => return self.add_options(options),
             (CLIENT_CLASSES, Value::Array(classes)) => return self.add_classes(classes),
+            (DROP, Value::Bool(drop)) => {
+                self.drop = drop;
+                return;
+            }
+            (code, value) if matches!(option_id(code), Ok(OptionId::Code(_))) => {
+                return self.add_option(key, value);
+            }
             (NEXT_SERVER, Value::String(text)) => match text.parse() {
                 Ok(address) => Ok((Change::NextServer(address), text.into())),
                 Err(_) => Err((Reason::NoAddress, text.into())),
@@ -88,6 +113,7 @@ impl Answer {
                 let reason = match name {
                     OPTIONS => Reason::NoOptions,
                     CLIENT_CLASSES => Reason::NoClasses,
+                    DROP => Reason::NoFlag,
                     NEXT_SERVER => Reason::NoAddress,
                     SERVER_HOSTNAME => Reason::NoField(MAX_SERVER_HOSTNAME),
                     BOOT_FILE_NAME => Reason::NoField(MAX_BOOT_FILE_NAME),
@@ -106,18 +132,21 @@ impl Answer {
 
     /// Adds the members of an object of options.
     fn add_options(&mut self, options: Map<String, Value>) {
-        for (key, value) in options {
-            let change = option_id(&key).and_then(|option| {
-                if matches!(option, OptionId::Code(code) if is_of_the_protocol(code)) {
-                    return Err(Reason::Protocol);
-                }
-                Ok(Change::Option(option, option_value(&value)?))
-            });
-            let member = Member { key, value };
-            match change {
-                Ok(change) => self.edits.push(Edit { change, member }),
-                Err(reason) => self.refused.push(Refusal { reason, member }),
+        options.into_iter().for_each(|(key, value)| self.add_option(key, value));
+    }
+
+    /// Adds one option.
+    fn add_option(&mut self, key: String, value: Value) {
+        let change = option_id(&key).and_then(|option| {
+            if matches!(option, OptionId::Code(code) if is_of_the_protocol(code)) {
+                return Err(Reason::Protocol);
             }
+            Ok(Change::Option(option, option_value(&value)?))
+        });
+        let member = Member { key, value };
+        match change {
+            Ok(change) => self.edits.push(Edit { change, member }),
+            Err(reason) => self.refused.push(Refusal { reason, member }),
         }
     }
 
@@ -135,14 +164,22 @@ impl Answer {
     }
 }
 
-/// The option that a key names: a code in plain decimal digits, or a name. A name begins with a
-/// letter.
+/// The option that a key names: a code in plain decimal digits, or a name. Codes 0 and 255 are no
+/// options (RFC 2132, section 3).
 fn option_id(key: &str) -> Result<OptionId, Reason> {
-    let name = key.starts_with(|first: char| first.is_ascii_alphabetic());
-    match key.parse() {
-        Ok(code @ 1..=254) if format!("{code}") == key => Ok(OptionId::Code(code)),
-        _ if name => Ok(OptionId::Name(key.to_owned())),
-        _ => Err(Reason::NoCode),
+    match sub_option_id(key) {
+        Some(OptionId::Code(0 | 255)) | None => Err(Reason::NoCode),
+        Some(option) => Ok(option),
+    }
+}
+
+/// The sub-option that a key names: a code in plain decimal digits, or a name. A name begins with a
+/// letter.
+fn sub_option_id(key: &str) -> Option<OptionId> {
+    let is_name = key.starts_with(|first: char| first.is_ascii_alphabetic());
+    match key.parse::<u8>() {
+        Ok(code) if code.to_string() == key => Some(OptionId::Code(code)),
+        _ => is_name.then(|| OptionId::Name(key.to_owned())),
     }
 }
 
@@ -156,12 +193,12 @@ fn option_value(value: &Value) -> Result<OptionValue, Reason> {
         )),
         Value::Object(members) => match members.get("hex") {
             Some(digits) if members.len() == 1 => {
-                let digits = digits.as_str().and_then(|digits| hex::decode(digits).ok());
-                Ok(OptionValue::Bytes(digits.ok_or(Reason::NoHex)?))
+                let bytes = digits.as_str().and_then(hexadecimal::decode);
+                Ok(OptionValue::Bytes(bytes.ok_or(Reason::NoHex)?))
             }
             _ => sub_options(members),
         },
-        number_or_boolean => Ok(OptionValue::Fields(vec![number_or_boolean.to_string()])),
+        number_or_boolean => Ok(OptionValue::Scalar(number_or_boolean.to_string())),
     }
 }
 
@@ -182,7 +219,7 @@ fn sub_options(members: &Map<String, Value>) -> Result<OptionValue, Reason> {
     }
     let sub_option = |(key, value): (&String, &Value)| match option_value(value)? {
         OptionValue::Removed => Err(Reason::NoRemoval),
-        value => Ok((option_id(key)?, value)),
+        value => Ok((sub_option_id(key).ok_or(Reason::NoSubCode)?, value)),
     };
     Ok(OptionValue::SubOptions(members.iter().map(sub_option).collect::<Result<_, _>>()?))
 }
@@ -253,17 +290,23 @@ mod tests {
         };
         assert_eq!(value("\"a, b\""), text("a, b"));
         assert_eq!(value("\"\""), text(""));
-        assert_eq!(value("7"), fields(&["7"]));
-        assert_eq!(value("-1.5"), fields(&["-1.5"]));
-        assert_eq!(value("true"), fields(&["true"]));
+        let scalar = |text: &str| OptionValue::Scalar(text.to_owned());
+        assert_eq!(value("7"), scalar("7"));
+        assert_eq!(value("-1.5"), scalar("-1.5"));
+        assert_eq!(value("true"), scalar("true"));
         assert_eq!(value(r#"["a,b", 7, false]"#), fields(&["a,b", "7", "false"]));
         assert_eq!(value("[]"), fields(&[]));
         assert_eq!(value("null"), OptionValue::Removed);
-        assert_eq!(value(r#"{"hex": "00Ff"}"#), OptionValue::Bytes(vec![0, 255]));
+        for digits in ["00Ff", "0x00ff", "00:ff", "00 ff"] {
+            let bytes = value(&format!("{{\"hex\": \"{digits}\"}}"));
+            assert_eq!(bytes, OptionValue::Bytes(vec![0, 255]), "{digits}");
+        }
         assert_eq!(
-            value(r#"{"6": 3, "rpi-menu": {"hex": ""}}"#),
+            value(r#"{"0": "x", "255": {"hex": ""}, "6": 3, "rpi-menu": {"hex": ""}}"#),
             OptionValue::SubOptions(vec![
-                (OptionId::Code(6), fields(&["3"])),
+                (OptionId::Code(0), text("x")),
+                (OptionId::Code(255), OptionValue::Bytes(Vec::new())),
+                (OptionId::Code(6), scalar("3")),
                 (OptionId::Name("rpi-menu".into()), OptionValue::Bytes(Vec::new())),
             ])
         );
@@ -281,7 +324,8 @@ mod tests {
             (r#"[{"hex": "00"}]"#, Reason::NoList),
             (r#"{"6": null}"#, Reason::NoRemoval),
             (r#"{"6": {"hex": "0"}}"#, Reason::NoHex),
-            (r#"{"0": 1}"#, Reason::NoCode),
+            (r#"{"256": 1}"#, Reason::NoSubCode),
+            (r#"{"06": 1}"#, Reason::NoSubCode),
         ] {
             assert_eq!(reason_of(&format!("\"43\": {value}")), reason, "{value}");
         }
@@ -314,20 +358,22 @@ mod tests {
         }
         let others = (1..=254).filter(|code| !PROTOCOL_OPTIONS.contains(code));
         let body: Vec<_> = others.map(|code| format!("\"{code}\": \"x\"")).collect();
-        assert_eq!(parse(format!("{{{}}}", body.join(",")).as_bytes()).unwrap().edits.len(), 244);
+        assert_eq!(parse(format!("{{{}}}", body.join(",")).as_bytes()).unwrap().edits.len(), 243);
     }
 
     #[test]
     fn structured_form() {
         let answer = parse(
             br#"{"options": {"66": "x", "0": "y"}, "next-server": "192.0.2.1", "server-hostname": "tftp1",
-                 "boot-file-name": "pxelinux.0", "client-classes": ["rpi4", 7, ""], "67": "z"}"#,
+                 "boot-file-name": "pxelinux.0", "client-classes": ["rpi4", 7, ""], "67": "z",
+                 "routers": "192.0.2.1"}"#,
         )
         .unwrap();
         let changes: Vec<_> = answer.edits.into_iter().map(|edit| edit.change).collect();
-        assert_eq!(changes.len(), 4);
+        assert_eq!(changes.len(), 5);
         for change in [
             Change::Option(OptionId::Code(66), text("x")),
+            Change::Option(OptionId::Code(67), text("z")),
             Change::NextServer(Ipv4Addr::new(192, 0, 2, 1)),
             Change::ServerHostname("tftp1".into()),
             Change::BootFileName("pxelinux.0".into()),
@@ -335,6 +381,7 @@ mod tests {
             assert!(changes.contains(&change), "{change:?}");
         }
         assert_eq!(answer.client_classes, ["rpi4"]);
+        assert!(!answer.drop);
         let mut refused: Vec<_> = answer
             .refused
             .iter()
@@ -345,11 +392,51 @@ mod tests {
             refused,
             [
                 ("\"0\": \"y\"".to_owned(), Reason::NoCode),
-                ("\"67\": \"z\"".to_owned(), Reason::NoMember),
                 ("\"client-classes\": \"\"".to_owned(), Reason::NoClasses),
                 ("\"client-classes\": 7".to_owned(), Reason::NoClasses),
+                ("\"routers\": \"192.0.2.1\"".to_owned(), Reason::NoMember),
             ]
         );
+    }
+
+    #[test]
+    fn an_option_beside_the_structured_members_comes_after_options() {
+        let changes = changes(r#"{"66": "beside", "options": {"66": "inside"}}"#);
+        let expected =
+            ["inside", "beside"].map(|value| Change::Option(OptionId::Code(66), text(value)));
+        assert_eq!(changes, expected);
+    }
+
+    #[test]
+    fn a_service_may_have_a_client_dropped() {
+        for (body, drop) in [
+            (r#"{"drop": true}"#, true),
+            (r#"{"drop": false}"#, false),
+            (r#"{"drop": true, "options": {"66": "x"}}"#, true),
+        ] {
+            let answer = parse(body.as_bytes()).unwrap();
+            assert_eq!((answer.drop, answer.refused.len()), (drop, 0), "{body}");
+            assert_eq!(answer.is_nothing(), !drop, "{body}");
+        }
+        for body in [r#"{"drop": "true"}"#, r#"{"drop": 1}"#, r#"{"drop": null}"#] {
+            let answer = parse(body.as_bytes()).unwrap();
+            assert!(!answer.drop);
+            assert_eq!(answer.refused[0].reason, Reason::NoFlag, "{body}");
+        }
+    }
+
+    #[test]
+    fn bodies_that_say_nothing() {
+        for body in
+            ["", " \n", "null", "[]", " [ ]", "{}", "\u{feff}", "\u{feff}{}", "\u{feff} null"]
+        {
+            assert!(parse(body.as_bytes()).unwrap().is_nothing(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        assert_eq!(changes("\u{feff}{\"66\": \"x\"}").len(), 1);
     }
 
     #[test]
@@ -363,6 +450,7 @@ mod tests {
             (format!("\"boot-file-name\": {}", long(128)), Reason::NoField(127)),
             ("\"boot-file-name\": null".to_owned(), Reason::NoField(127)),
             ("\"client-classes\": \"rpi4\"".to_owned(), Reason::NoClasses),
+            ("\"drop\": 1".to_owned(), Reason::NoFlag),
         ] {
             let answer =
                 parse(format!("{{{member}, \"options\": {{\"224\": \"good\"}}}}").as_bytes());
@@ -381,7 +469,9 @@ mod tests {
 
     #[test]
     fn bodies_that_are_no_answer() {
-        for body in ["", "{", "{\"66\": \"x\"} x", "{\"66\": \"\\ud800\"}", "<html>"] {
+        for body in
+            ["{", "\u{feff}\u{feff}", "{\"66\": \"x\"} x", "{\"66\": \"\\ud800\"}", "<html>"]
+        {
             assert!(matches!(parse(body.as_bytes()), Err(ParseError::NotJson { .. })), "{body}");
         }
         let page = parse(b"<html>\n<title>Please log in to go on with this</title>")
@@ -392,7 +482,7 @@ mod tests {
             "{page}"
         );
         assert!(matches!(parse(b"{\"66\": \"\xff\"}"), Err(ParseError::NotJson { .. })));
-        for body in ["[]", "[{}]", "\"x\"", "7", "null", "true"] {
+        for body in ["[{}]", "[null]", "\"x\"", "7", "true", "\"\""] {
             assert!(matches!(parse(body.as_bytes()), Err(ParseError::NotAnObject)), "{body}");
         }
     }

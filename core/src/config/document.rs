@@ -69,9 +69,12 @@ fn property(parameter: &Parameter) -> Value {
             });
             json!({ "anyOf": [url, list] })
         }
-        Takes::Text | Takes::Expression | Takes::File(_) => {
-            json!({ "type": "string", "minLength": 1 })
+        Takes::Texts { most } => {
+            let text = json!({ "type": "string", "minLength": 1 });
+            let list = json!({ "type": "array", "items": text, "minItems": 1, "maxItems": most });
+            json!({ "anyOf": [text, list] })
         }
+        Takes::Expression | Takes::File(_) => json!({ "type": "string", "minLength": 1 }),
         Takes::Expressions => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[A-Za-z0-9._-]+$" },

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::slice;
 
 use serde_json::{Map, Value};
 
@@ -49,6 +50,29 @@ impl Given {
             Some(text) if !text.is_empty() => Ok(Some(kea_text::bytes(text))),
             _ => Err(refused(parameter, &value)),
         }
+    }
+
+    /// Takes text that is not empty, or a list of such texts, as bytes. Empty without the parameter.
+    pub fn texts(&mut self, parameter: &Parameter) -> Result<Vec<Vec<u8>>, ConfigError> {
+        let Takes::Texts { most } = parameter.takes else {
+            unreachable!("{} takes no texts", parameter.name);
+        };
+        let Some(value) = self.take(parameter) else {
+            return Ok(Vec::new());
+        };
+        let list = match &value {
+            Value::Array(list) if (1..=most).contains(&list.len()) => list.as_slice(),
+            Value::Array(list) => {
+                let shown = format!("a list of {}", list.len());
+                return Err(ConfigError::refused(parameter, shown, ""));
+            }
+            one => slice::from_ref(one),
+        };
+        let bytes = |value: &Value| match value.as_str() {
+            Some(text) if !text.is_empty() => Ok(kea_text::bytes(text)),
+            _ => Err(refused(parameter, value)),
+        };
+        list.iter().map(bytes).collect()
     }
 
     /// Takes the text of an expression.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cache::Freshness;
-use crate::filter::Filter;
+use crate::filter::{Filter, MachineGuid};
 use crate::request::ServiceUrl;
 
 mod document;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub services: Vec<ServiceUrl>,
     /// Which clients are looked up.
     pub filter: Filter,
+    /// Whether option 82 counts only in a packet that came through a relay agent.
+    pub require_relay: bool,
     /// The values of the request: name → Kea expression, not parsed yet.
     pub query: BTreeMap<String, String>,
     /// The longest time of one lookup, from the request to the end of the answer, all services
@@ -60,6 +62,8 @@ pub struct Settings {
     pub on_miss: OnMiss,
     /// The concurrency limit: the most requests in flight at once.
     pub max_in_flight: usize,
+    /// The longest DHCP message that edits may make, in bytes.
+    pub max_reply_size: usize,
 }
 
 /// The files of a client certificate.
@@ -97,13 +101,11 @@ pub fn parse(json: &str) -> Result<Settings, ConfigError> {
     let settings = Settings {
         services: service_urls::take(&mut given, &query)?,
         filter: Filter {
-            user_class: given.bytes(&parameter::USER_CLASS)?,
-            machine_guid: given
-                .bytes(&parameter::MACHINE_GUID)?
-                .map(text_and_hex)
-                .unwrap_or_default(),
+            user_class: given.texts(&parameter::USER_CLASS)?,
+            machine_guid: machine_guid(&mut given)?,
             expression: given.expression(&parameter::MATCH)?,
         },
+        require_relay: given.flag(&parameter::REQUIRE_RELAY)?,
         query,
         timeout: Duration::from_millis(given.number(&parameter::TIMEOUT)?),
         headers: headers(&mut given)?,
@@ -126,6 +128,7 @@ pub fn parse(json: &str) -> Result<Settings, ConfigError> {
             _ => OnMiss::Wait,
         },
         max_in_flight: given.number(&parameter::MAX_IN_FLIGHT)? as usize,
+        max_reply_size: given.number(&parameter::MAX_REPLY_SIZE)? as usize,
     };
     given.all_taken()?;
     Ok(settings)
@@ -186,10 +189,15 @@ fn client_certificate(given: &mut Given) -> Result<Option<ClientCertificate>, Co
     }
 }
 
-/// What `machine-guid` may stand for: its text, and the bytes that it spells in hexadecimal.
-fn text_and_hex(text: Vec<u8>) -> Vec<Vec<u8>> {
-    let spelled = hex::decode(&text).ok();
-    std::iter::once(text).chain(spelled).collect()
+/// Takes the parameter `machine-guid`.
+fn machine_guid(given: &mut Given) -> Result<Vec<MachineGuid>, ConfigError> {
+    let guid = |text: Vec<u8>| {
+        let shown = Value::from(text.escape_ascii().to_string()).to_string();
+        MachineGuid::new(text).ok_or_else(|| {
+            ConfigError::refused(&parameter::MACHINE_GUID, shown, "(no option 97 can contain it)")
+        })
+    };
+    given.texts(&parameter::MACHINE_GUID)?.into_iter().map(guid).collect()
 }
 
 #[cfg(test)]

@@ -25,8 +25,11 @@ pub enum Takes {
         /// The longest list.
         most: usize,
     },
-    /// Text that is not empty.
-    Text,
+    /// Text that is not empty, or a list of such texts.
+    Texts {
+        /// The longest list.
+        most: usize,
+    },
     /// A Kea expression, as a client class has it.
     Expression,
     /// A map of names to Kea expressions.
@@ -68,17 +71,18 @@ pub static URL: Parameter = Parameter {
 pub static USER_CLASS: Parameter = Parameter {
     name: "user-class",
     alias: None,
-    takes: Takes::Text,
-    meaning: "look up clients whose option 77 equals this text: the raw value, or one of its \
-              RFC 3004 instances",
+    takes: Takes::Texts { most: 64 },
+    meaning: "look up clients whose option 77 equals this text, or one of these: the raw value, or \
+              one of its RFC 3004 instances. A zero byte at the end does not count",
 };
 /// Admits clients by option 97.
 pub static MACHINE_GUID: Parameter = Parameter {
     name: "machine-guid",
     alias: Some("machine-id"),
-    takes: Takes::Text,
-    meaning: "look up clients whose option 97 contains this: as text (`RPi4`) or in hexadecimal \
-              (`52506934`)",
+    takes: Takes::Texts { most: 64 },
+    meaning: "look up clients whose option 97 contains this, or one of these: as text (`RPi4`), in \
+              hexadecimal (`52506934`, `0x52506934`, `52:50:69:34` or `52 50 69 34`), or as a GUID \
+              with dashes, in either byte order",
 };
 /// Admits clients by an expression.
 pub static MATCH: Parameter = Parameter {
@@ -87,6 +91,15 @@ pub static MATCH: Parameter = Parameter {
     takes: Takes::Expression,
     meaning: "look up clients for which this Kea expression is true, in the language of \
               [client classes](https://kea.readthedocs.io/en/stable/arm/classify.html)",
+};
+/// Whether option 82 counts without a relay agent.
+pub static REQUIRE_RELAY: Parameter = Parameter {
+    name: "require-relay",
+    alias: None,
+    takes: Takes::Flag,
+    meaning: "`true`: option 82 counts only in a packet that came through a relay agent (giaddr is \
+              set), or where Kea has stashed it. Else a client that is attached directly could name \
+              itself as another machine",
 };
 /// More values of the request.
 pub static QUERY: Parameter = Parameter {
@@ -209,13 +222,23 @@ pub static MAX_IN_FLIGHT: Parameter = Parameter {
     meaning: "concurrency limit: requests in flight at once; past it lookups stand in line",
 };
 
+/// The longest reply.
+pub static MAX_REPLY_SIZE: Parameter = Parameter {
+    name: "max-reply-size",
+    alias: None,
+    takes: Takes::Number { unit: "bytes", range: 548..=65_507, default: 1472 },
+    meaning: "bytes of the longest DHCP message that edits may make. 1472 bytes fit into one \
+              Ethernet frame. No reply gets longer than the client takes (its option 57)",
+};
+
 /// Every parameter, in the order of the documentation.
-pub static PARAMETERS: [&Parameter; 19] = [
+pub static PARAMETERS: [&Parameter; 21] = [
     &URL,
     &USER_CLASS,
     &MACHINE_GUID,
     &MATCH,
     &QUERY,
+    &REQUIRE_RELAY,
     &TIMEOUT,
     &HEADERS,
     &BEARER_TOKEN_FILE,
@@ -230,6 +253,7 @@ pub static PARAMETERS: [&Parameter; 19] = [
     &ON_ERROR,
     &ON_MISS,
     &MAX_IN_FLIGHT,
+    &MAX_REPLY_SIZE,
 ];
 
 impl Parameter {
@@ -240,7 +264,9 @@ impl Parameter {
                 "an http or https URL, or a list of 1 to {most} different ones, for example \
                  \"http://192.0.2.1/boot\""
             ),
-            Takes::Text => "text that is not empty".to_owned(),
+            Takes::Texts { most } => {
+                format!("text that is not empty, or a list of 1 to {most} such texts")
+            }
             Takes::Expression => "an expression of Kea's, as a client class has it".to_owned(),
             Takes::Expressions => "a map of names, of letters, digits and -._, to expressions, \
                                    for example {\"mac\": \"hexstring(pkt4.mac, ':')\"}"
@@ -267,7 +293,7 @@ impl Parameter {
             Takes::Choice(words) => words.first().map(|word| format!("\"{word}\"")),
             Takes::Flag => Some("false".to_owned()),
             Takes::Expressions | Takes::Headers => Some("{}".to_owned()),
-            Takes::Urls { .. } | Takes::Text | Takes::Expression | Takes::File(_) => None,
+            Takes::Urls { .. } | Takes::Texts { .. } | Takes::Expression | Takes::File(_) => None,
         }
     }
 }

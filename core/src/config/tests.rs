@@ -31,14 +31,15 @@ fn defaults() {
     assert_eq!((settings.freshness, settings.cache_size), (freshness, 10_000));
     assert_eq!((settings.on_error, settings.max_in_flight), (OnError::Continue, 1024));
     assert_eq!(settings.on_miss, OnMiss::Wait);
+    assert_eq!((settings.require_relay, settings.max_reply_size), (false, 1472));
 }
 
 #[test]
 fn every_spelling() {
     let kebab =
         parse(r#"{"url": "http://b/", "user-class": "test", "machine-guid": "RPi4"}"#).unwrap();
-    assert_eq!(kebab.filter.user_class.as_deref(), Some(&b"test"[..]));
-    assert_eq!(kebab.filter.machine_guid, [b"RPi4"]);
+    assert_eq!(kebab.filter.user_class, [b"test"]);
+    assert_eq!(kebab.filter.machine_guid, [MachineGuid::new(b"RPi4".to_vec()).unwrap()]);
     for other in [
         r#"{"url": "http://b/", "user_class": "test", "machine_guid": "RPi4"}"#,
         r#"{"url": "http://b/", "user_class": "test", "machine-id": "RPi4"}"#,
@@ -49,15 +50,24 @@ fn every_spelling() {
 }
 
 #[test]
-fn machine_guid_in_hexadecimal() {
-    let settings = parse(r#"{"url": "http://b/", "machine-guid": "525069Aa"}"#).unwrap();
-    assert_eq!(settings.filter.machine_guid, [b"525069Aa".to_vec(), b"\x52\x50\x69\xaa".to_vec()]);
+fn lists_of_filters() {
+    let settings = parse(
+        r#"{"url": "http://b/", "machine-guid": ["RPi4", "0x52506935"], "user-class": ["a", "b"]}"#,
+    )
+    .unwrap();
+    let shown = r#"clients with user-class "a" or user-class "b" or machine-guid "RPi4" or machine-guid "0x52506935""#;
+    assert_eq!(settings.filter.to_string(), shown);
+    assert!(
+        error(r#"{"url": "http://b/", "machine-guid": ["RPi4", "0x5"]}"#).starts_with(
+            "parameter \"machine-guid\" cannot be \"0x5\" (no option 97 can contain it)"
+        )
+    );
 }
 
 #[test]
 fn bytes_past_ascii_as_kea_prints_them() {
     let settings = parse(r#"{"url": "http://b/", "user-class": "Pr\u00c3\u00bcfung"}"#).unwrap();
-    assert_eq!(settings.filter.user_class.unwrap(), "Prüfung".as_bytes());
+    assert_eq!(settings.filter.user_class, ["Prüfung".as_bytes()]);
 }
 
 #[test]
@@ -97,10 +107,20 @@ fn errors_name_the_parameter_its_value_and_what_is_accepted() {
     }
     assert!(error(r#"{"url": "ftp://b\u00c3\u00bccher/"}"#).contains("\"ftp://bücher/\""));
     for name in ["user-class", "machine-guid"] {
-        for value in ["7", "\"\"", "null", "[\"test\"]"] {
+        for (value, shown) in [
+            ("7", "7"),
+            ("\"\"", "\"\""),
+            ("null", "null"),
+            ("[\"test\", 7]", "7"),
+            ("[\"\"]", "\"\""),
+            ("[]", "a list of 0"),
+        ] {
             assert_eq!(
                 error(&format!(r#"{{"url": "http://b/", "{name}": {value}}}"#)),
-                format!("parameter \"{name}\" cannot be {value}: it takes text that is not empty")
+                format!(
+                    "parameter \"{name}\" cannot be {shown}: it takes text that is not empty, or a \
+                     list of 1 to 64 such texts"
+                )
             );
         }
     }

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use flate2::read::GzDecoder;
-use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use http::uri::InvalidUri;
 use http::{Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
@@ -273,7 +275,12 @@ where
         StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => {
             Ok(Found { answer: Default::default(), freshness })
         }
-        status if status.is_redirection() => Err(Failure::Redirect(status.to_string())),
+        status if status.is_redirection() => {
+            let location = response.headers().get(LOCATION);
+            let location =
+                location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            Err(Failure::Redirect { status: status.to_string(), location })
+        }
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             let (status, retry_after) =
                 (status.to_string(), retry_after(status, response.headers()));

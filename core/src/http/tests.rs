@@ -135,9 +135,14 @@ async fn a_status_says_whose_fault_it_is() {
         ("429 Too Many Requests", "status 429 Too Many Requests", Blame::Service),
         ("403 Forbidden", "status 403 Forbidden", Blame::Request),
         ("201 Created", "status 201 Created", Blame::Request),
-        ("307 Temporary Redirect", "status 307 Temporary Redirect, and redirects", Blame::Request),
+        (
+            "307 Temporary Redirect",
+            "status 307 Temporary Redirect to http://b/boot/, and redirects are not followed",
+            Blame::Request,
+        ),
     ] {
-        let response = format!("HTTP/1.1 {status}\r\nLocation: /\r\nContent-Length: 0\r\n\r\n");
+        let response =
+            format!("HTTP/1.1 {status}\r\nLocation: http://b/boot/\r\nContent-Length: 0\r\n\r\n");
         let service = Raw::saying(&[response.as_bytes()]).await;
         let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
         assert!(failure.to_string().starts_with(words), "{failure}");

@@ -148,6 +148,12 @@ impl Client {
         self
     }
 
+    /// The same client in the same transaction, whose queries leave one option out.
+    pub fn without(&self, code: u8) -> Client {
+        let options = self.options.iter().filter(|(other, _)| *other != code).cloned().collect();
+        Client { relay: Arc::clone(&self.relay), xid: AtomicU32::new(self.xid()), options, ..*self }
+    }
+
     /// The hardware address as Kea's log writes it.
     pub fn hwaddr(&self) -> String {
         self.chaddr().map(|byte| format!("{byte:02x}")).join(":")
@@ -252,6 +258,17 @@ impl Client {
         self.reply("REQUEST")
     }
 
+    /// As [`Client::renew_without_relay`], with an option 82 that the client itself has written.
+    pub fn renew_with_own_relay_information(&self, ack: &Reply) -> Reply {
+        self.new_transaction();
+        self.relay.send(&self.query_with_own_relay_information(
+            MessageType::Request,
+            ack.address(),
+            &[],
+        ));
+        self.reply("REQUEST")
+    }
+
     /// Gives the lease back. There is no reply.
     pub fn release(&self, ack: &Reply) {
         let server = ack.option(54).expect("a server identifier in the ACK");
@@ -338,15 +355,14 @@ impl Client {
         wire
     }
 
-    /// A query that goes another way than through the relay agent: [`crate::dhcp4o6`] sends it.
-    pub(crate) fn query_by_dhcpv6(
+    /// A query that comes through no relay agent of DHCPv4, and has an option 82 all the same.
+    pub(crate) fn query_with_own_relay_information(
         &self,
         kind: MessageType,
         ciaddr: Ipv4Addr,
         more: &[(u8, Vec<u8>)],
     ) -> Vec<u8> {
-        // Such a query comes without a relay agent of DHCPv4. The address makes the client keep its
-        // option 82, and is taken out again.
+        // The address makes the client keep its option 82, and is taken out again.
         let mut wire = self.query(Ipv4Addr::LOCALHOST, kind, ciaddr, more);
         wire[GIADDR].fill(0);
         wire[HOPS] = 0;

@@ -87,7 +87,11 @@ impl Dhcp6Side {
 
     /// Sends the same DISCOVER once more, as a client does that has had no reply.
     pub fn send_discover_again(&self, client: &Client) {
-        self.send(&client.query_by_dhcpv6(MessageType::Discover, Ipv4Addr::UNSPECIFIED, &[]));
+        self.send(&client.query_with_own_relay_information(
+            MessageType::Discover,
+            Ipv4Addr::UNSPECIFIED,
+            &[],
+        ));
     }
 
     /// Asks for the address that `offer` offers, and waits for the reply.
@@ -95,7 +99,11 @@ impl Dhcp6Side {
     pub fn request(&self, client: &Client, offer: &Reply) -> Reply {
         let server = offer.option(54).expect("a server identifier in the OFFER");
         let options = [(50, offer.address().octets().to_vec()), (54, server)];
-        self.send(&client.query_by_dhcpv6(MessageType::Request, Ipv4Addr::UNSPECIFIED, &options));
+        self.send(&client.query_with_own_relay_information(
+            MessageType::Request,
+            Ipv4Addr::UNSPECIFIED,
+            &options,
+        ));
         self.reply_within(client, PATIENCE).expect("a reply to the REQUEST")
     }
 
@@ -103,7 +111,11 @@ impl Dhcp6Side {
     #[track_caller]
     pub fn renew(&self, client: &Client, ack: &Reply) -> Reply {
         client.new_transaction();
-        self.send(&client.query_by_dhcpv6(MessageType::Request, ack.address(), &[]));
+        self.send(&client.query_with_own_relay_information(
+            MessageType::Request,
+            ack.address(),
+            &[],
+        ));
         self.reply_within(client, PATIENCE).expect("a reply to the renewal")
     }
 
