@@ -141,7 +141,8 @@ fn each_example_has_an_answer_that_the_library_takes() {
     let folder = project().join("examples");
     let entries = fs::read_dir(folder).expect("the folder of examples");
     let folders = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
-    for example in folders {
+    // The folder of services has tests of its own, in example_services.rs.
+    for example in folders.filter(|path| !path.ends_with("services")) {
         assert!(is_good(&json_file(example.join("answer.json"))), "{}", example.display());
         assert!(example.join("kea-dhcp4.conf").is_file(), "{}", example.display());
     }
