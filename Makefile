@@ -4,8 +4,9 @@
 # What a Debian or Ubuntu with Rust lacks for a build: Kea's headers, and what the shim and TLS
 # need.
 BUILD_PACKAGES := kea-dev libboost-dev g++ libssl-dev pkg-config
-# What the demo and the tests need too: Kea, and a web server.
-PACKAGES := $(BUILD_PACKAGES) kea-dhcp4-server nginx-light
+# What the demo and the tests need too: Kea, a web server, and what runs the services of
+# examples/services.
+PACKAGES := $(BUILD_PACKAGES) kea-dhcp4-server nginx-light php-cli python3 python3-flask sqlite3
 # What the benchmark needs too: perfdhcp, callgrind, and a program that draws plots.
 BENCH_PACKAGES := kea-admin valgrind gnuplot-nox
 # What `make lint` needs too.

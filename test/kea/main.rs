@@ -11,6 +11,7 @@ mod day;
 mod descriptors;
 mod dhcp4o6;
 mod docs;
+mod example_services;
 mod examples;
 mod exchange;
 mod expressions;
