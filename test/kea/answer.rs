@@ -225,6 +225,7 @@ fn an_edit_that_cannot_be_written_costs_only_itself() {
         " 66", // The keys up to here are no codes of options.
         "50",
         "51",
+        "52",
         "53",
         "54",
         "55",
@@ -235,11 +236,11 @@ fn an_edit_that_cannot_be_written_costs_only_itself() {
         "82", // The options from 50 on carry the protocol itself.
     ];
     let values = [
-        json!(12345),
+        json!([12345]),
         json!({"hex": "0"}),
-        json!({"6": 1}),
+        json!({"6": [1]}),
         json!(["a", "b"]),
-        json!(true),
+        json!([true]),
         json!({}),
     ];
     in_both_modes(|threads| {

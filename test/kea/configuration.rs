@@ -132,7 +132,9 @@ fn timeout_that_cannot_work() {
 #[test]
 fn filter_that_cannot_work() {
     for name in ["user-class", "machine-guid"] {
-        for value in [json!(5), json!(""), json!(true), json!(["test"]), json!({"a": "b"})] {
+        for value in
+            [json!(5), json!(""), json!(true), json!([]), json!(["test", 5]), json!({"a": "b"})]
+        {
             assert_refused(with_url(name, value), &[&format!("\"{name}\""), "text"]);
         }
     }

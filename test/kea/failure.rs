@@ -240,7 +240,6 @@ fn redirect() {
 #[test]
 fn body_that_is_no_json() {
     let bodies = [
-        "",
         "no JSON",
         "{\"224\": \"somestring\"",
         "{\"224\": \"somestring\"} and more",
@@ -252,7 +251,7 @@ fn body_that_is_no_json() {
 
 #[test]
 fn json_that_is_no_object() {
-    let bodies = [r#"[{"224": "somestring"}]"#, r#""somestring""#, "224", "true", "null"];
+    let bodies = [r#"[{"224": "somestring"}]"#, r#""somestring""#, "224", "true", "[null]"];
     fails(&bodies.map(Answer::text), &["object"]);
 }
 

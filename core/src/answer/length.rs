@@ -5,6 +5,10 @@
 /// 2132, section 9.10; the length of an IP datagram, RFC 2131, section 2).
 pub const IP_AND_UDP: usize = 20 + 8;
 
+/// The longest DHCP message that fits into one Ethernet frame of 1500 bytes. Kea's raw sockets do not
+/// fragment, so Kea cannot send a longer one with them.
+pub const FRAME: usize = 1500 - IP_AND_UDP;
+
 /// The shortest length of a datagram that a client may ask for, in bytes (RFC 2132, section 9.10).
 const MIN_DATAGRAM: usize = 576;
 

@@ -196,7 +196,7 @@ pub enum Reason {
     #[error("longer than {} bytes", length::MAX_SUB_OPTION)]
     LongSubOption,
     /// The edit would make the DHCP reply longer than this number of bytes.
-    #[error("the reply would be longer than {0} bytes")]
+    #[error("the reply would be longer than {} bytes{}", .0, frame(.0))]
     TooLarge(usize),
     /// The value is not an IPv4 address.
     #[error("the value is no IPv4 address as text")]
@@ -219,6 +219,11 @@ pub enum Reason {
     /// The structured form has no such member.
     #[error("the answer is of the structured form, where options belong into \"options\"")]
     NoMember,
+}
+
+/// In words: what the default of `max-reply-size` means.
+fn frame(longest: &usize) -> &'static str {
+    if *longest == length::FRAME { ", which fill an Ethernet frame" } else { "" }
 }
 
 impl fmt::Display for Member {

@@ -4,6 +4,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::answer::length::FRAME;
+
 /// One parameter of the library (`hooks-libraries[].parameters` in Kea's configuration).
 #[derive(Debug)]
 pub struct Parameter {
@@ -226,7 +228,7 @@ pub static MAX_IN_FLIGHT: Parameter = Parameter {
 pub static MAX_REPLY_SIZE: Parameter = Parameter {
     name: "max-reply-size",
     alias: None,
-    takes: Takes::Number { unit: "bytes", range: 548..=65_507, default: 1472 },
+    takes: Takes::Number { unit: "bytes", range: 548..=65_507, default: FRAME as u64 },
     meaning: "bytes of the longest DHCP message that edits may make. 1472 bytes fit into one \
               Ethernet frame. No reply gets longer than the client takes (its option 57)",
 };
