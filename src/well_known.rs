@@ -176,6 +176,19 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_every_option() {
+        let page = include_str!("../docs/service.md");
+        let start = page.find("| code | name |").expect("the table");
+        let table = page[start..].split("\n\n").next().expect("the end of the table");
+        let rows: Vec<_> = table.lines().skip(2).collect();
+        assert_eq!(rows.len(), WELL_KNOWN.len());
+        for (row, option) in rows.iter().zip(&WELL_KNOWN) {
+            let start = format!("| {} | `{}` |", option.code, option.name);
+            assert!(row.starts_with(&start), "{row}");
+        }
+    }
+
+    #[test]
     fn every_option_has_its_own_code_and_name() {
         assert!(WELL_KNOWN.is_sorted_by(|one, next| one.code < next.code));
         for option in &WELL_KNOWN {
