@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{FOO_BAR, in_both_modes};
 use remote_opts_test_support::dhcp::{Client, Reply, port};
-use remote_opts_test_support::kea::{Kea, Setup, Threads};
+use remote_opts_test_support::kea::{self, Kea, Setup, Threads};
 use remote_opts_test_support::service::{Answer, Service, about, echo};
 
 /// A server that asks this service about every client, each time anew.
@@ -466,6 +466,24 @@ fn a_guid_that_no_client_can_send_is_refused_at_load() {
         let complaint = end.complaints().join("\n");
         assert!(complaint.contains("\"machine-guid\"") && complaint.contains(guid), "{complaint}");
     }
+}
+
+/// docs/operating.md shows this configuration.
+#[test]
+fn flex_option_sends_a_raspberry_pi_its_option_97_back() {
+    in_both_modes(|threads| {
+        let service = Service::json(json!({"224": "x"}));
+        let echo = json!({"options": [{"code": 97, "add": "option[97].hex"}]});
+        let kea = Setup::new(threads)
+            .library(&kea::packaged_hooks().join("libdhcp_flex_option.so"), echo)
+            .hook(json!({"url": service.url("/"), "machine-guid": "RPi4"}))
+            .start();
+        for reply in kea.client().with(82, FOO_BAR).with(97, RPI4).exchange() {
+            assert_eq!(reply.option(97).as_deref(), Some(RPI4));
+            assert_eq!(reply.chain().as_deref(), Some("x"));
+        }
+        kea.stop().assert_clean();
+    });
 }
 
 /// A switch that is not configured sends both sub-options without a byte, for all its ports.

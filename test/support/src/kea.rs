@@ -41,6 +41,13 @@ pub fn parks() -> bool {
     })
 }
 
+/// The folder of the hook libraries that come with Kea's package.
+pub fn packaged_hooks() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").expect("the folder of libraries").flatten();
+    let mut hooks = folders.map(|folder| folder.path().join("kea/hooks"));
+    hooks.find(|hooks| hooks.is_dir()).expect("hook libraries, which Debian's Kea has")
+}
+
 /// Kea's multi-threading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
