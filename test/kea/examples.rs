@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{FOO_BAR, FOO_BAR_QUERY};
 use remote_opts_test_support::dhcp::Reply;
+use remote_opts_test_support::examples;
 use remote_opts_test_support::kea::{Kea, Setup, Threads};
 use remote_opts_test_support::project;
 use remote_opts_test_support::schema::{is_good, json_file};
@@ -161,14 +162,7 @@ fn text(reply: &Reply, code: u8) -> String {
 /// Starts Kea with the configuration of an example. `services` take the place of the hosts in its
 /// `url`.
 fn start(name: &str, services: &[Service]) -> Kea {
-    let file = project().join(format!("examples/{name}/kea-dhcp4.conf"));
-    let text = fs::read_to_string(&file).expect("an example");
-    // Without its comment lines the file is JSON.
-    let lines: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let mut configuration: Value =
-        serde_json::from_str(&lines.join("\n")).expect("JSON and comments");
-
-    let dhcp4 = &mut configuration["Dhcp4"];
+    let mut dhcp4 = examples::dhcp4(name).expect("an example");
     for subnet in dhcp4["subnet4"].as_array_mut().expect("subnets") {
         subnet["relay"] = json!({ "ip-addresses": ["127.0.0.1"] });
     }

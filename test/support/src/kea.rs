@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A real kea-dhcp4 on loopback. A [`Setup`] describes the server; a [`Kea`] is the running server.
+//! A real kea-dhcp4, on loopback unless the caller sets other interfaces. A [`Setup`] describes the server; a [`Kea`] is the running server.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -72,6 +72,8 @@ pub struct Setup {
     relay_ports: bool,
     /// Whether leases survive a kill of Kea.
     leases_persist: bool,
+    /// Whether Kea has the ports of DHCP.
+    dhcp_ports: bool,
 }
 
 impl Setup {
@@ -109,6 +111,7 @@ impl Setup {
             quiet: false,
             relay_ports: false,
             leases_persist: false,
+            dhcp_ports: false,
         };
         setup.logger("kea-dhcp4", "INFO")
     }
@@ -191,6 +194,14 @@ impl Setup {
     /// Has Kea keep its leases in a file, for [`Kea::kill_and_start`].
     pub fn persistent_leases(mut self) -> Setup {
         self.leases_persist = true;
+        self
+    }
+
+    /// Has Kea listen on port 67 and reply to the ports 67 and 68, for real relay agents and
+    /// clients. This needs privileges, and a network namespace where no other server has the ports.
+    /// The clients of [`Kea::client`] then get no reply.
+    pub fn dhcp_ports(mut self) -> Setup {
+        self.dhcp_ports = true;
         self
     }
 
@@ -300,10 +311,12 @@ impl Setup {
             .arg(program)
             .arg(mode)
             .arg(folder.join(CONFIGURATION));
-        let (server, _) = relay.addresses();
-        command.args(["-p", &server.port().to_string()]);
-        if !self.relay_ports {
-            command.args(["-P", &relay.port().to_string()]);
+        if !self.dhcp_ports {
+            let (server, _) = relay.addresses();
+            command.args(["-p", &server.port().to_string()]);
+            if !self.relay_ports {
+                command.args(["-P", &relay.port().to_string()]);
+            }
         }
         for variable in
             ["KEA_PIDFILE_DIR", "KEA_CONTROL_SOCKET_DIR", "KEA_DHCP_DATA_DIR", "KEA_LOG_FILE_DIR"]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Real servers and scripted ones for the tests of the hook library. Each value of this crate owns
-//! what it starts, and stops it when it is dropped. Everything runs on loopback and on free ports.
+//! what it starts, and stops it when it is dropped. Everything runs on loopback and on free ports,
+//! where the caller does not name others.
 //!
 //! ```text
 //! dhcp::Client ──DISCOVER──▶ kea::Kea ──GET──▶ service::Service
@@ -13,6 +14,7 @@
 pub mod certificates;
 pub mod dhcp;
 pub mod dhcp4o6;
+pub mod examples;
 pub mod kea;
 pub mod library;
 pub mod load;

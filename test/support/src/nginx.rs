@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A real nginx on loopback.
+//! A real nginx, on loopback unless the caller names another address.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -34,41 +34,42 @@ pub struct Access {
     pub status: u16,
     /// The `Content-Encoding` of the response; `-` without one.
     pub encoding: String,
+    /// The address that the request came from.
+    pub client: String,
     /// The request line.
     pub request: String,
+    /// The `User-Agent` of the request; `-` without one.
+    pub agent: String,
 }
 
 impl Nginx {
     /// Starts an nginx with these `server` blocks, on a free port. In the blocks, `ADDRESS` stands
     /// for the address and port to listen at, `FOLDER` for the folder of `files` (name, content).
     pub fn start(servers: &str, files: &[(&str, &[u8])]) -> Result<Nginx> {
-        let folder = tempfile::Builder::new().prefix("nginx-").tempdir()?;
-        // An nginx that root started reads its files as another user.
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
-        for (name, content) in files {
-            fs::write(folder.path().join(name), content)?;
-        }
+        let folder = folder_of(files)?;
         // Another process may take the port before nginx does. Then the next port is tried.
         for _ in 0..20 {
             let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-            let servers = servers
-                .replace("ADDRESS", &address.to_string())
-                .replace("FOLDER", &folder.path().display().to_string());
-            let configuration = folder.path().join("nginx.conf");
-            fs::write(&configuration, main_configuration(folder.path(), &servers))?;
-            let mut child = Command::new(crate::program("nginx", "nginx-light")?)
-                .arg("-e")
-                .arg(folder.path().join("error.log"))
-                .arg("-c")
-                .arg(configuration)
-                .stdin(Stdio::null())
-                .spawn()
-                .context("nginx")?;
-            if listens(&mut child, &folder.path().join("nginx.pid"))? {
+            if let Some(child) = launch(folder.path(), address, servers)? {
                 return Ok(Nginx { child, address, folder });
             }
         }
         bail!("nginx did not start:\n{}", error_log(folder.path()))
+    }
+
+    /// Starts an nginx as [`Nginx::start`] does, at this address and port. In a network namespace
+    /// of its own, nginx can have port 80.
+    pub fn start_at(address: SocketAddr, servers: &str, files: &[(&str, &[u8])]) -> Result<Nginx> {
+        let folder = folder_of(files)?;
+        match launch(folder.path(), address, servers)? {
+            Some(child) => Ok(Nginx { child, address, folder }),
+            None => bail!("nginx did not start at {address}:\n{}", error_log(folder.path())),
+        }
+    }
+
+    /// Writes a file into `FOLDER`, or replaces the file's content.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        write(self.folder.path(), name, content)
     }
 
     /// The address and port at which nginx listens.
@@ -109,20 +110,64 @@ impl Drop for Nginx {
     }
 }
 
+/// Makes the folder of an nginx, with these files (name, content).
+fn folder_of(files: &[(&str, &[u8])]) -> Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("nginx-").tempdir()?;
+    // An nginx that root started reads its files as another user.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    for (name, content) in files {
+        write(folder.path(), name, content)?;
+    }
+    Ok(folder)
+}
+
+/// Writes a file, and makes the folders that its name wants.
+fn write(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
+    let file = folder.join(name);
+    fs::create_dir_all(file.parent().context("a file in a folder")?)?;
+    fs::write(&file, content).with_context(|| file.display().to_string())
+}
+
+/// Starts the program. Returns `None` when nginx ended instead of listening.
+fn launch(folder: &Path, address: SocketAddr, servers: &str) -> Result<Option<Child>> {
+    let servers = servers
+        .replace("ADDRESS", &address.to_string())
+        .replace("FOLDER", &folder.display().to_string());
+    let configuration = folder.join("nginx.conf");
+    fs::write(&configuration, main_configuration(folder, &servers))?;
+    // setpriv: the kernel ends nginx when this process dies without cleaning up. The kernel does
+    // the same when the thread ends that started nginx, so this thread has to outlive the `Nginx`.
+    // SIGTERM, because nginx then ends its worker processes too.
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "--"])
+        .arg(crate::program("nginx", "nginx-light")?)
+        .arg("-e")
+        .arg(folder.join("error.log"))
+        .arg("-c")
+        .arg(configuration)
+        .stdin(Stdio::null())
+        .spawn()
+        .context("setpriv of Debian's util-linux")?;
+    Ok(listens(&mut child, &folder.join("nginx.pid"))?.then_some(child))
+}
+
 fn error_log(folder: &Path) -> String {
     fs::read_to_string(folder.join("error.log")).unwrap_or_default()
 }
 
 /// Reads a line of the access log, whose format [`main_configuration`] sets.
 fn access(line: &str) -> Option<Access> {
-    let [protocol, connection, status, encoding, request] =
-        line.splitn(5, ' ').collect::<Vec<_>>().try_into().ok()?;
+    let (line, agent) = line.split_once('\t')?;
+    let [protocol, connection, status, encoding, client, request] =
+        line.splitn(6, ' ').collect::<Vec<_>>().try_into().ok()?;
     Some(Access {
         protocol: protocol.to_owned(),
         connection: connection.to_owned(),
         status: status.parse().ok()?,
         encoding: encoding.to_owned(),
+        client: client.to_owned(),
         request: request.to_owned(),
+        agent: agent.to_owned(),
     })
 }
 
@@ -159,7 +204,7 @@ fn main_configuration(folder: &Path, servers: &str) -> String {
          events {{ worker_connections 8192; }}\n\
          http {{\n\
          {temporary}    log_format access '$server_protocol $pid.$connection $status \
-         $sent_http_content_encoding $request';\n    \
+         $sent_http_content_encoding $remote_addr $request\t$http_user_agent';\n    \
          access_log {folder}/access.log access;\n\
          {servers}\n\
          }}\n"
