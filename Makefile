@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
-# `make demo` shows the main job, `make test` runs all tests. Both install what they need first.
+# `make demo` shows the main job, `make demo-boot` shows real firmware that boots, `make test` runs
+# all tests. Each installs what it needs first.
 
 # What a Debian or Ubuntu with Rust lacks for a build: Kea's headers, and what the shim and TLS
 # need.
@@ -7,13 +8,16 @@ BUILD_PACKAGES := kea-dev libboost-dev g++ libssl-dev pkg-config
 # What the demo and the tests need too: Kea, a web server, and what runs the services of
 # examples/services.
 PACKAGES := $(BUILD_PACKAGES) kea-dhcp4-server nginx-light php-cli python3 python3-flask sqlite3
+# What the demo with real firmware needs too: machines, their firmware, a relay agent, and the
+# program that makes networks.
+BOOT_PACKAGES := qemu-system-x86 seabios ipxe-qemu ovmf isc-dhcp-relay iproute2
 # What the benchmark needs too: perfdhcp, callgrind, and a program that draws plots.
 BENCH_PACKAGES := kea-admin valgrind gnuplot-nox
 # What `make lint` needs too.
 LINT_PACKAGES := clang-format
 
 CARGO ?= cargo
-CXX_FILES = $(wildcard shim/*.h shim/*.cc test/kea/*.cc)
+CXX_FILES = $(wildcard shim/*.h shim/*.cc test/kea/*.cc tools/demo-boot/src/*.c)
 
 # This command alone builds the library: for an operator, for the demo, for the tests, for the
 # benchmark and for the images. Built together with other packages, the library would be another
@@ -36,8 +40,9 @@ BENCHMARKS := docs/benchmark
 MEASURED := core src shim messages test/support tools/bench build.rs Cargo.toml Cargo.lock
 COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(MEASURED) || echo +)
 
-.PHONY: all build deps demo test test-core test-docker core-docker rig foreign-version fuzz bench \
-    bench-quick bench-docker bench-image bench-report storm storm-docker lint check-house docs
+.PHONY: all build deps demo demo-boot test test-core test-docker core-docker rig foreign-version \
+    fuzz bench bench-quick bench-docker bench-image bench-report storm storm-docker lint \
+    check-house docs
 
 all: build
 
@@ -52,6 +57,15 @@ demo: deps
 	@$(BUILD)
 	@$(CARGO) build --locked --package remote-opts-demo --package dhcp-client
 	@target/debug/demo
+
+# Real firmware boots what the service says: iPXE, and UEFI HTTP boot. The program makes network
+# namespaces and tap devices, so root runs it. Cargo has built the library for it.
+demo-boot: deps
+	@$(call install,$(BOOT_PACKAGES))
+	@$(BUILD)
+	@$(CARGO) build --locked --package remote-opts-demo-boot
+	@sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	    $$sudo env REMOPTS_LIBRARY="$(CURDIR)/target/release/libremote_opts.so" target/debug/demo-boot
 
 # Unit tests, and every test against a real kea-dhcp4 that has the library of `make build`.
 test: deps
