@@ -51,7 +51,7 @@ impl Firmware {
         let arguments = match self {
             // graphics=off: the BIOS writes to the serial console.
             Firmware::Ipxe => format!("-machine pc,graphics=off -m 128 -device {card}"),
-            // The firmware would try PXE, and IPv6, before HTTP.
+            // The firmware would try PXE over IPv4 and IPv6 first, and wait for both.
             Firmware::UefiHttp(variables) => format!(
                 "-machine q35 -m 256 -device {card},romfile= \
                  -drive if=pflash,format=raw,readonly=on,file={OVMF} \
