@@ -5,6 +5,7 @@
 //! All lines go through Kea's logger `remote-opts-hooks`. Any thread may log.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use crate::ffi::{self, Severity};
 
@@ -53,23 +54,35 @@ impl<const N: usize> Message<N> {
 
     fn log(&self, severity: Severity, debug_level: i32, arguments: [&dyn Display; N]) {
         if ffi::log_enabled(severity, debug_level) {
-            let arguments = arguments.map(|argument| escaped(argument.to_string()));
+            let mut number = 0;
+            let arguments = arguments.map(|argument| {
+                number += 1;
+                escaped(argument.to_string(), number + 1..=N + 1)
+            });
             ffi::log_message(severity, debug_level, self.id, &arguments);
         }
     }
 }
 
-/// The text with its control characters escaped. A packet or a service may have written a part of
-/// it, and must not write lines of its own into the log.
-fn escaped(text: String) -> String {
-    if !text.contains(char::is_control) {
+/// An argument of a message as the log shows it: with its control characters escaped, and each `%`
+/// that Kea would take for a placeholder. A packet or a service may have written a part of it, and
+/// must not write lines of its own into the log.
+///
+/// Kea puts the arguments in one after the other, and looks for the next placeholder in the arguments
+/// before it, too. At the end it complains of a placeholder that is left. `marks` are the numbers of
+/// the placeholders that Kea looks for later.
+fn escaped(text: String, marks: RangeInclusive<usize>) -> String {
+    let needs_a_look = |character: char| character == '%' || character.is_control();
+    if !text.contains(needs_a_look) {
         return text;
     }
-    let escape = |character: char| match character.is_control() {
-        true => character.escape_default().collect(),
-        false => character.to_string(),
+    let is_mark = |rest: &str| marks.clone().any(|mark| rest.starts_with(&format!("%{mark}")));
+    let escape = |(at, character): (usize, char)| match character {
+        '%' if is_mark(&text[at..]) => character.escape_unicode().to_string(),
+        character if character.is_control() => character.escape_default().to_string(),
+        character => character.to_string(),
     };
-    text.chars().map(escape).collect()
+    text.char_indices().map(escape).collect()
 }
 
 // The constants of the messages, which build.rs makes of the message file.
@@ -144,8 +157,18 @@ mod tests {
     fn a_line_of_the_log_is_one_line() {
         let text = "a\nREMOPTS_UNLOADED\r\u{1b}[31m\u{85}\u{7f} é \"b\"";
         let shown = "a\\nREMOPTS_UNLOADED\\r\\u{1b}[31m\\u{85}\\u{7f} é \"b\"";
-        assert_eq!(escaped(text.to_owned()), shown);
-        assert_eq!(escaped("plain".to_owned()), "plain");
+        assert_eq!(escaped(text.to_owned(), 2..=2), shown);
+        assert_eq!(escaped("plain".to_owned(), 2..=2), "plain");
+    }
+
+    #[test]
+    fn an_argument_has_no_placeholder_of_kea_s() {
+        let shown =
+            |number: usize, of: usize| escaped("%1 %2 %3A %4 100%".to_owned(), number + 1..=of + 1);
+        assert_eq!(shown(1, 1), r"%1 \u{25}2 %3A %4 100%");
+        assert_eq!(shown(1, 2), r"%1 \u{25}2 \u{25}3A %4 100%");
+        assert_eq!(shown(2, 2), r"%1 %2 \u{25}3A %4 100%");
+        assert_eq!(shown(3, 3), r"%1 %2 %3A \u{25}4 100%");
     }
 
     /// Without a server there is no log: no line, and no crash.

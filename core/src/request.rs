@@ -169,7 +169,8 @@ fn first_placeholder(url: &str) -> Option<(&str, &str, &str)> {
     found.min_by_key(|(before, ..)| before.len())
 }
 
-/// A URL as logs show it: without user name and password.
+/// A URL as logs show it: without user name and password, and with each colon as a colon, which is the
+/// same in a path and in a query (RFC 3986, section 3.3 and 3.4). MAC addresses are easier to read so.
 pub fn shown(url: &Url) -> impl fmt::Display {
     Shown(&url[..Position::BeforeUsername], &url[Position::BeforeHost..])
 }
@@ -180,7 +181,7 @@ struct Shown<'a>(&'a str, &'a str);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str(self.0)?;
-        formatter.write_str(self.1)
+        formatter.write_str(&self.1.replace("%3A", ":"))
     }
 }
 
@@ -458,6 +459,7 @@ mod tests {
         let request = Request::new(vec![(1, b"x".to_vec())], Vec::new()).unwrap();
         for (url, expected) in [
             ("http://u:p@h:81/x?y=@", "http://h:81/x?y=@&sub82_1=78"),
+            ("http://h/02%3A0c?m=%3A", "http://h/02:0c?m=:&sub82_1=78"),
             ("https://u@[::1]/", "https://[::1]/?sub82_1=78"),
             ("http://h/", "http://h/?sub82_1=78"),
         ] {

@@ -162,7 +162,14 @@ fn text_from_outside_enters_the_log_escaped() {
         kea.logged(&["REMOPTS_PATH_VALUE", r#"the value of "host" is "..""#]);
         kea.client().with(82, FOO_BAR).with(77, "x\nREMOPTS_UNLOADED \x1b[0m").discover();
         kea.logged(&["REMOPTS_NOT_ADMITTED", r"x\nREMOPTS_UNLOADED \x1b[0m"]);
-        assert!(!kea.log().iter().any(|line| line.starts_with("REMOPTS") || line.contains('\x1b')));
+        // Kea looks for its placeholders in what a line says, too.
+        client("<2>").with(60, "=").discover();
+        kea.logged(&["REMOPTS_LOOKUP ", r"/\u{25}3C2\u{25}3E/", r"vendor=\u{25}3D"]);
+        client("02:0c").discover();
+        kea.logged(&["REMOPTS_LOOKUP ", "/02:0c/"]);
+        let log = kea.log();
+        assert!(!log.iter().any(|line| line.starts_with("REMOPTS") || line.contains('\x1b')));
+        assert!(!log.iter().any(|line| line.contains("@@")), "{log:#?}");
     });
 }
 
