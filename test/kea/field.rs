@@ -2,6 +2,11 @@
 //! What real machines, switches and services send: cases that were found in public, each as the
 //! kind that it stands for.
 
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -170,6 +175,63 @@ fn text_from_outside_enters_the_log_escaped() {
         let log = kea.log();
         assert!(!log.iter().any(|line| line.starts_with("REMOPTS") || line.contains('\x1b')));
         assert!(!log.iter().any(|line| line.contains("@@")), "{log:#?}");
+    });
+}
+
+/// A service that gives each of these responses once, and then begins again: a whole response as it
+/// is on the wire, and whether the service closes the connection after it. Ends with the process.
+fn raw_service(responses: &'static [(&'static str, bool)]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("its address"));
+    let next = Arc::new(AtomicUsize::new(0));
+    let serve = move |mut stream: TcpStream| {
+        let mut requests = BufReader::new(stream.try_clone()?).lines();
+        while let Some(line) = requests.next() {
+            // A request ends with an empty line.
+            if !line?.is_empty() {
+                continue;
+            }
+            let (response, closes) =
+                responses[next.fetch_add(1, Ordering::SeqCst) % responses.len()];
+            stream.write_all(response.as_bytes())?;
+            if closes {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            // The error says that Kea has closed the connection.
+            thread::spawn(move || drop(serve(stream)));
+        }
+    });
+    url
+}
+
+#[test]
+fn services_that_bend_http_are_read() {
+    const RESPONSES: &[(&str, bool)] = &[
+        ("HTTP/1.0 200 OK\r\n\r\n{\"224\": \"read\"}", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"224\": \"read\"}", true),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nnull", false),
+        ("HTTP/1.1 204 No Content\r\n\r\n", false),
+        ("HTTP/1.0 404 Not Found\r\nContent-Length: 3\r\n\r\nno\n", true),
+    ];
+    in_both_modes(|threads| {
+        let parameters = json!({"url": raw_service(RESPONSES), "cache-ttl": 0});
+        let kea = Setup::new(threads).hook(parameters).start();
+        for _ in 0..3 {
+            for (response, _) in RESPONSES {
+                let [offer, ack] = kea.client().with(82, FOO_BAR).exchange();
+                let expected = response.contains("read").then_some("read");
+                assert_eq!(offer.chain().as_deref(), expected, "{response}");
+                assert_eq!(ack.chain().as_deref(), expected, "{response}");
+            }
+        }
+        assert_eq!(kea.statistic("remote-opts-failed"), Some(0));
+        kea.stop().assert_clean();
     });
 }
 
