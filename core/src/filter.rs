@@ -90,16 +90,16 @@ const LONGEST_MACHINE_ID: usize = 17;
 
 impl MachineGuid {
     /// What a value may mean: its text; the bytes that it spells in hexadecimal (see
-    /// [`hexadecimal`]); and, with dashes as a GUID has them, the bytes in both orders that firmware
-    /// sends. `None` where no option 97 can contain any of them.
+    /// [`hexadecimal`]), also with dashes; and with the dashes of a GUID, the bytes in both orders
+    /// that firmware sends. `None` where no option 97 can contain any of them.
     pub fn new(text: Vec<u8>) -> Option<Self> {
         let written = std::str::from_utf8(&text).ok();
         let spelled = written.and_then(hexadecimal::decode);
         // Who writes 0x means hexadecimal digits.
         let is_text = spelled.is_some() || !text.starts_with(b"0x");
         let as_text = is_text.then(|| text.clone());
-        let guids = written.and_then(guid).into_iter().flatten();
-        let meant = as_text.into_iter().chain(spelled).chain(guids);
+        let dashed = written.and_then(dashed).into_iter().flatten();
+        let meant = as_text.into_iter().chain(spelled).chain(dashed);
         let can_be = |bytes: &Vec<u8>| (1..=LONGEST_MACHINE_ID).contains(&bytes.len());
         let meant: Vec<_> = meant.filter(can_be).collect();
         (!meant.is_empty()).then_some(MachineGuid { text, meant })
@@ -111,21 +111,25 @@ impl MachineGuid {
     }
 }
 
-/// The bytes of a GUID such as `4c4c4544-0051-3310-8057-b9c04f4e5931`, in two orders: as written, and
-/// with the first three groups turned around, as firmware sends them (SMBIOS 3.0, section 7.2.1).
-fn guid(text: &str) -> Option<[Vec<u8>; 2]> {
-    const DIGITS: [usize; 5] = [8, 4, 4, 4, 12];
-    let groups: Vec<_> = text.split('-').collect();
-    if !groups.iter().map(|group| group.len()).eq(DIGITS) {
+/// The bytes of digits with dashes between them: as written; and, where the groups are those of a GUID
+/// such as `4c4c4544-0051-3310-8057-b9c04f4e5931` or of its beginning, also with the first three
+/// groups turned around, as firmware sends them (SMBIOS 3.0, section 7.2.1).
+fn dashed(text: &str) -> Option<Vec<Vec<u8>>> {
+    /// The bytes of each group of a GUID.
+    const GUID: [usize; 5] = [4, 2, 2, 2, 6];
+    if !text.contains('-') {
         return None;
     }
-    let groups: Vec<_> =
-        groups.iter().map(|group| hex::decode(group).ok()).collect::<Option<_>>()?;
+    let groups = text.split('-').map(|group| hex::decode(group).ok());
+    let groups: Vec<_> = groups.collect::<Option<_>>()?;
+    let is_guid = GUID.iter().zip(&groups).all(|(length, group)| *length == group.len())
+        && groups.len() <= GUID.len();
     let turned = groups.iter().enumerate().map(|(index, group)| match index {
         0..=2 => group.iter().rev().copied().collect(),
         _ => group.clone(),
     });
-    Some([groups.concat(), turned.collect::<Vec<_>>().concat()])
+    let turned = is_guid.then(|| turned.collect::<Vec<_>>().concat());
+    Some(std::iter::once(groups.concat()).chain(turned).collect())
 }
 
 /// In words: whom the filter admits.
@@ -233,6 +237,9 @@ mod tests {
             "0x52506934",
             "52:50:69:34",
             "52 50 69 34",
+            "52-50-69-34",
+            "52506934-1400",
+            "34695052-0014",
             "52506934-1400-00aa-bbcc-dd0011223344",
             "34695052-0014-AA00-bbcc-dd0011223344",
         ] {

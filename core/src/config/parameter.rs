@@ -83,8 +83,8 @@ pub static MACHINE_GUID: Parameter = Parameter {
     alias: Some("machine-id"),
     takes: Takes::Texts { most: 64 },
     meaning: "look up clients whose option 97 contains this, or one of these: as text (`RPi4`), in \
-              hexadecimal (`52506934`, `0x52506934`, `52:50:69:34` or `52 50 69 34`), or as a GUID \
-              with dashes, in either byte order",
+              hexadecimal (`52506934`, `0x52506934`, `52:50:69:34`, `52 50 69 34` or \
+              `52-50-69-34`), or as a GUID with dashes, in either byte order",
 };
 /// Admits clients by an expression.
 pub static MATCH: Parameter = Parameter {
