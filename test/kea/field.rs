@@ -185,8 +185,8 @@ fn raw_service(responses: &'static [(&'static str, bool)]) -> String {
     let url = format!("http://{}/", listener.local_addr().expect("its address"));
     let next = Arc::new(AtomicUsize::new(0));
     let serve = move |mut stream: TcpStream| {
-        let mut requests = BufReader::new(stream.try_clone()?).lines();
-        while let Some(line) = requests.next() {
+        let requests = BufReader::new(stream.try_clone()?).lines();
+        for line in requests {
             // A request ends with an empty line.
             if !line?.is_empty() {
                 continue;
