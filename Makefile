@@ -17,6 +17,8 @@ BENCH_PACKAGES := kea-admin valgrind gnuplot-nox
 LINT_PACKAGES := clang-format
 
 CARGO ?= cargo
+# Where the programs are that the targets below run, whatever the environment says.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 CXX_FILES = $(wildcard shim/*.h shim/*.cc test/kea/*.cc tools/demo-boot/src/*.c)
 
 # This command alone builds the library: for an operator, for the demo, for the tests, for the

@@ -90,6 +90,10 @@ void Packet::read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>
     }
 }
 
+bool Packet::has_option(std::uint8_t code) const {
+    return find_option(packet_->options_, code) != nullptr;
+}
+
 bool Packet::read_option(std::uint8_t code, rust::Vec<std::uint8_t>& value) const {
     return read(find_option(packet_->options_, code), value);
 }

@@ -27,6 +27,9 @@ const DHCP4: &str = "dhcp4";
 const VENDOR_OPTIONS: u8 = 43;
 /// Kea's name of the space of option 43's sub-options, where no definition names another space.
 const VENDOR_OPTIONS_SPACE: &str = "vendor-encapsulated-options-space";
+/// Stands for the code of an option where a sub-option is encoded, which may have the code 43, too. No
+/// option has this code (RFC 2132, section 3.1).
+const NESTED: u8 = 0;
 /// The code that ends option 43 (RFC 2132, section 8.4). It has no length and no payload.
 const END: u8 = 255;
 
@@ -237,7 +240,7 @@ impl Encoder<'_> {
         if let (Defined::Nowhere, OptionValue::Text(text)) = (&defined, value) {
             self.addresses_as_text.look(code, sub_code, text);
         }
-        let payload = self.payload(sub_code, &defined, value)?;
+        let payload = self.payload(NESTED, &defined, value)?;
         if payload.len() > MAX_SUB_OPTION {
             return Err(Reason::LongSubOption.into());
         }

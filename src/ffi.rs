@@ -111,6 +111,8 @@ mod bridge {
             lengths: &mut Vec<usize>,
             sub_options: &mut Vec<usize>,
         ) -> Result<()>;
+        /// Whether the packet has an option of this code.
+        fn has_option(self: &Packet, code: u8) -> Result<bool>;
         /// Appends the payload of option `code` to `value`; false when the packet has no such
         /// option.
         fn read_option(self: &Packet, code: u8, value: &mut Vec<u8>) -> Result<bool>;

@@ -72,17 +72,23 @@ impl<const N: usize> Message<N> {
 /// before it, too. At the end it complains of a placeholder that is left. `marks` are the numbers of
 /// the placeholders that Kea looks for later.
 fn escaped(text: String, marks: RangeInclusive<usize>) -> String {
-    let needs_a_look = |character: char| character == '%' || character.is_control();
+    let needs_a_look = |character: char| character == '%' || is_unsafe(character);
     if !text.contains(needs_a_look) {
         return text;
     }
     let is_mark = |rest: &str| marks.clone().any(|mark| rest.starts_with(&format!("%{mark}")));
     let escape = |(at, character): (usize, char)| match character {
         '%' if is_mark(&text[at..]) => character.escape_unicode().to_string(),
-        character if character.is_control() => character.escape_default().to_string(),
+        character if is_unsafe(character) => character.escape_default().to_string(),
         character => character.to_string(),
     };
     text.char_indices().map(escape).collect()
+}
+
+/// Whether a character would change the line that it is in: a control character, an end of line, or
+/// one that turns the direction of writing around (Unicode Standard Annex #9).
+fn is_unsafe(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 // The constants of the messages, which build.rs makes of the message file.
@@ -155,8 +161,8 @@ mod tests {
 
     #[test]
     fn a_line_of_the_log_is_one_line() {
-        let text = "a\nREMOPTS_UNLOADED\r\u{1b}[31m\u{85}\u{7f} é \"b\"";
-        let shown = "a\\nREMOPTS_UNLOADED\\r\\u{1b}[31m\\u{85}\\u{7f} é \"b\"";
+        let text = "a\nREMOPTS_UNLOADED\r\u{1b}[31m\u{85}\u{7f}\u{202e} é \"b\"";
+        let shown = "a\\nREMOPTS_UNLOADED\\r\\u{1b}[31m\\u{85}\\u{7f}\\u{202e} é \"b\"";
         assert_eq!(escaped(text.to_owned(), 2..=2), shown);
         assert_eq!(escaped("plain".to_owned(), 2..=2), "plain");
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use remote_opts_core::answer::{Answer, Member, Reason, class_member};
+use remote_opts_core::cache::Transaction;
 use remote_opts_core::config::{OnError, OnMiss};
 use remote_opts_core::filter::{is_edited, message_type};
 use remote_opts_core::guard::guard;
@@ -97,11 +98,15 @@ pub fn receive(query: &Packet, callout: &Callout) {
     let Some(instance) = instance::current() else {
         return;
     };
-    let is_admitted = match admission(&instance, query, callout) {
-        Ok(Admission::Admitted) => true,
-        // The packet may go on with an exchange that a packet before it began.
-        Ok(Admission::NotAdmitted) if instance.engine.has_exchanges() => false,
-        Ok(Admission::NotAdmitted) => return query::log_not_admitted(query),
+    let continued = match admission(&instance, query, callout) {
+        Ok(Admission::Admitted) => None,
+        // The packet may go on with an exchange that a packet before it began. Otherwise the library
+        // has nothing to do with the client, and no failure here is one of a lookup.
+        Ok(Admission::NotAdmitted) => match not_admitted(&instance, query) {
+            Ok(Some(question)) => Some(question),
+            Ok(None) => return query::log_not_admitted(query),
+            Err(exception) => return log_exception("pkt4_receive", &exception),
+        },
         Ok(Admission::OtherMessageType) => return,
         Err(exception) => return log_exception("pkt4_receive", &exception),
     };
@@ -109,7 +114,11 @@ pub fn receive(query: &Packet, callout: &Callout) {
     let has_address = query.has_client_address().unwrap_or(false);
     let terms = Terms { on_error: instance.on_error, from_what_is_known: false, has_address };
     step("pkt4_receive", callout, terms, || {
-        let Some(question) = question(&instance, query, is_admitted)? else {
+        let question = match continued {
+            Some(question) => Some(question),
+            None => admitted(&instance, query)?,
+        };
+        let Some(question) = question else {
             return Ok(None);
         };
         let lookup = PacketLookup::new(&instance, question, query)?;
@@ -123,34 +132,53 @@ pub fn receive(query: &Packet, callout: &Callout) {
     });
 }
 
-/// What to ask about a query's client. `None`, with a line that says why, where the client is not
-/// looked up. The error is an exception of Kea's.
-fn question(
+/// What to ask about the client of a query that a filter admits. `None`, with a line that says why,
+/// where the client is not looked up. The error is an exception of Kea's.
+fn admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
+    let queries = &instance.queries;
+    let (transaction, label) = queries.transaction(query)?;
+    let request = match continued(instance, query, &transaction)? {
+        Some(request) => Some(request),
+        None => queries.request(query)?,
+    };
+    match request {
+        None => queries.log_not_named(query)?,
+        Some(request) if queries.leads_elsewhere(query, &request) => {}
+        Some(request) => {
+            return Ok(Some(Question { request, transaction, label, asks_again: true }));
+        }
+    }
+    instance.engine.not_looked_up(&transaction);
+    Ok(None)
+}
+
+/// What to ask about the client of a query that no filter admits. `None` where the query does not go
+/// on with an exchange. The error is an exception of Kea's.
+fn not_admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
+    if !instance.engine.has_exchanges() {
+        return Ok(None);
+    }
+    let (transaction, label) = instance.queries.transaction(query)?;
+    let request = continued(instance, query, &transaction)?;
+    if request.is_none() {
+        instance.engine.not_looked_up(&transaction);
+    }
+    Ok(request.map(|request| Question { request, transaction, label, asks_again: true }))
+}
+
+/// The request of the exchange that the query goes on with. A REQUEST may say less or more about its
+/// client than the DISCOVER did: Raspberry Pis leave option 60 out. The ACK carries what the OFFER
+/// carried, as long as the REQUEST comes from the same port. The error is an exception of Kea's.
+fn continued(
     instance: &Instance,
     query: &Packet,
-    is_admitted: bool,
-) -> Result<Option<Question>, cxx::Exception> {
-    let queries = &instance.queries;
-    let own = queries.request(query)?;
-    let (transaction, label) = queries.transaction(query)?;
-    // A REQUEST may say less about its client than the DISCOVER did: Raspberry Pis leave option 60
-    // out. The ACK carries what the OFFER carried.
-    let continued = instance.engine.exchange_of(&transaction);
-    let is_part = |whole: &Arc<Request>| own.as_ref().is_none_or(|own| own.is_part_of(whole));
-    let request = match (continued.filter(is_part), own) {
-        (Some(continued), _) => continued,
-        _ if !is_admitted => {
-            query::log_not_admitted(query);
-            return Ok(None);
-        }
-        (None, None) => {
-            query::log_not_named(query);
-            return Ok(None);
-        }
-        (None, Some(own)) if queries.leads_elsewhere(query, &own) => return Ok(None),
-        (None, Some(own)) => own,
+    transaction: &Transaction,
+) -> Result<Option<Arc<Request>>, cxx::Exception> {
+    let Some(request) = instance.engine.exchange_of(transaction) else {
+        return Ok(None);
     };
-    Ok(Some(Question { request, transaction, label, asks_again: true }))
+    let is_of_port = instance.queries.sub_options(query)? == request.sub_options();
+    Ok(is_of_port.then_some(request))
 }
 
 /// Whether a query's client is looked up. A packet that another library has dropped, or handles
@@ -361,11 +389,14 @@ impl PacketLookup {
             callout.drop_packet()?;
         }
         if let Some(instance) = self.0.instance.upgrade() {
-            if reply_type != message_type::OFFER {
-                // An ACK or a NAK ends the exchange.
-                instance.engine.exchange_over(&self.0.question.transaction.client);
-            } else if self.0.knows_nothing() {
-                instance.engine.offered_without_answer(&self.0.question);
+            let client = &self.0.question.transaction.client;
+            match reply_type {
+                message_type::OFFER if self.0.knows_nothing() => {
+                    instance.engine.offered_without_answer(&self.0.question);
+                }
+                message_type::OFFER => {}
+                message_type::NAK => instance.engine.exchange_refused(client),
+                _ => instance.engine.exchange_over(client),
             }
         }
         Ok(())
@@ -482,7 +513,9 @@ impl Lookup {
         }
         // Set once: each packet has one outcome.
         let _ = self.outcome.set(outcome);
-        self.add_classes(add_class);
+        if verdict == Verdict::Continue {
+            self.add_classes(add_class);
+        }
         verdict
     }
 
@@ -532,15 +565,17 @@ impl Lookup {
         reply::apply(answer, &encoder, reply, max_reply_size, &refuse, written.as_mut());
         if let Some(written) = written {
             let url = self.question.request.shown_at(&self.editing.first_service);
-            REMOPTS_EDITED.debug([&self.question.label, &written.join(", "), &url]);
+            let written = if written.is_empty() { "nothing".into() } else { written.join(", ") };
+            REMOPTS_EDITED.debug([&self.question.label, &written, &url]);
         }
     }
 
     /// Logs that one member of the answer is refused.
     fn refuse(&self, reason: &dyn Display, member: &Member) {
         if let Some(held_back) = self.editing.refusals.pass() {
-            REMOPTS_EDIT_REFUSED
-                .warn([&self.question.label, &format_args!("{reason}: {member}{held_back}")]);
+            let url = self.question.request.shown_at(&self.editing.first_service);
+            let what = format_args!("{reason}: {member}, in the answer to {url}{held_back}");
+            REMOPTS_EDIT_REFUSED.warn([&self.question.label, &what]);
         }
     }
 

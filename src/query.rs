@@ -14,6 +14,7 @@ use remote_opts_core::cache::Transaction;
 use remote_opts_core::config::{ConfigError, parameter};
 use remote_opts_core::event::Label;
 use remote_opts_core::filter::{self, Filter, message_type};
+use remote_opts_core::hexadecimal;
 use remote_opts_core::request::{self, Request, ServiceUrl};
 use remote_opts_core::throttle::Throttle;
 
@@ -35,6 +36,9 @@ pub enum Admission {
     /// No client is looked up for a query of this message type.
     OtherMessageType,
 }
+
+/// Sub-options of option 82: code and payload.
+type SubOptions = Vec<(u8, Vec<u8>)>;
 
 /// Reads queries as one configuration says. Any packet thread.
 pub struct QueryReader {
@@ -70,12 +74,18 @@ impl ParsedExpression {
             text: text.to_owned(),
             why: exception.what().to_owned(),
         })?;
-        // In each way in which Kea's language names the option.
-        let dense: String = text.split_whitespace().collect();
-        let names = ["relay4[", "option[82]", "option[dhcp-agent-options]"];
-        let reads_relay = names.iter().any(|name| dense.contains(name));
-        Ok(ParsedExpression { expression, reads_relay })
+        Ok(ParsedExpression { expression, reads_relay: reads_relay(text) })
     }
+}
+
+/// Whether an expression names option 82 in one of the ways of Kea's language. A client class that it
+/// names may read option 82, too: this is not looked into.
+fn reads_relay(expression: &str) -> bool {
+    let dense: String = expression.split_whitespace().collect();
+    let options = dense.split("option[").skip(1).filter_map(|rest| rest.split(']').next());
+    let is_relay =
+        |name: &str| name.trim_start_matches('0') == "82" || name == "dhcp-agent-options";
+    dense.contains("relay4[") || options.into_iter().any(is_relay)
 }
 
 impl QueryReader {
@@ -138,23 +148,27 @@ impl QueryReader {
         }))
     }
 
-    /// Whether the query's option 82 counts: see the parameter `require-relay`. Without the
-    /// parameter, it counts in any packet, as the first library of this kind had it.
+    /// Whether the query's option 82 counts, or the query has none: see the parameter
+    /// `require-relay`. Without the parameter, it counts in any packet, as the first library of this
+    /// kind had it.
     fn relay_counts(&self, query: &Packet) -> Result<bool, cxx::Exception> {
-        Ok(!self.require_relay || query.has_relay_address()? || query.has_stashed_relay()?)
+        Ok(!self.require_relay
+            || query.has_relay_address()?
+            || query.has_stashed_relay()?
+            || !query.has_option(request::RELAY_AGENT_INFORMATION)?)
+    }
+
+    /// The sub-options of option 82 that name this query's client. The error is an exception of
+    /// Kea's.
+    pub fn sub_options(&self, query: &Packet) -> Result<SubOptions, cxx::Exception> {
+        if self.relay_counts(query)? { sub_options(query) } else { Ok(SubOptions::new()) }
     }
 
     /// What to ask about this query's client; `None` when nothing names the client. The error is an
     /// exception of Kea's.
     pub fn request(&self, query: &Packet) -> Result<Option<Arc<Request>>, cxx::Exception> {
         let relay_counts = self.relay_counts(query)?;
-        let mut sub_options = Vec::with_capacity(request::SUB_OPTIONS.len());
-        for code in request::SUB_OPTIONS.into_iter().filter(|_| relay_counts) {
-            let mut payload = Vec::new();
-            if query.read_sub_option(request::RELAY_AGENT_INFORMATION, code, &mut payload)? {
-                sub_options.push((code, payload));
-            }
-        }
+        let sub_options = if relay_counts { sub_options(query)? } else { SubOptions::new() };
         let mut values = Vec::with_capacity(self.values.len());
         for (name, ParsedExpression { expression, reads_relay }) in &self.values {
             if *reads_relay && !relay_counts {
@@ -183,6 +197,24 @@ impl QueryReader {
         true
     }
 
+    /// Logs that nothing names this query's client, and what is missing. The error is an exception of
+    /// Kea's.
+    pub fn log_not_named(&self, query: &Packet) -> Result<(), cxx::Exception> {
+        if !REMOPTS_NOT_NAMED.debug_enabled() {
+            return Ok(());
+        }
+        let missing = if !self.relay_counts(query)? {
+            "its option 82 came without a relay agent, and require-relay is true"
+        } else if sub_options(query)?.is_empty() {
+            "it has no sub-option 1, 2 or 9 of option 82"
+        } else {
+            "its sub-options 1, 2 and 9 of option 82 are empty"
+        };
+        let values = if self.values.is_empty() { "" } else { ", and no value of query" };
+        REMOPTS_NOT_NAMED.debug([&label(query), &format_args!("{missing}{values}")]);
+        Ok(())
+    }
+
     /// The query's place in its DHCP exchange, and its name in the log. The error is an exception of
     /// Kea's.
     pub fn transaction(&self, query: &Packet) -> Result<(Transaction, Label), cxx::Exception> {
@@ -193,7 +225,8 @@ impl QueryReader {
         let (client, xid) = (Arc::<[u8]>::from(client), query.transaction_id()?);
         let label =
             PacketLabel { client: Arc::clone(&client), hardware_length, has_identifier, xid };
-        let continues = query.message_type()? == message_type::REQUEST;
+        let is_request = query.message_type()? == message_type::REQUEST;
+        let continues = is_request && !query.has_client_address()?;
         Ok((Transaction { client, xid, continues }, Arc::new(label)))
     }
 
@@ -210,25 +243,32 @@ fn value_parameter(name: &str) -> String {
     format!("{}: {name}", parameter::QUERY.name)
 }
 
+/// The sub-options of option 82 that name a client: code and payload.
+fn sub_options(query: &Packet) -> Result<SubOptions, cxx::Exception> {
+    let mut sub_options = SubOptions::with_capacity(request::SUB_OPTIONS.len());
+    for code in request::SUB_OPTIONS {
+        let mut payload = Vec::new();
+        if query.read_sub_option(request::RELAY_AGENT_INFORMATION, code, &mut payload)? {
+            sub_options.push((code, payload));
+        }
+    }
+    Ok(sub_options)
+}
+
 /// Logs that no filter admits this query's client, with the facts that the filters compare.
 pub fn log_not_admitted(query: &Packet) {
     if REMOPTS_NOT_ADMITTED.debug_enabled() {
-        let shown = |code| match option(query, code) {
-            Ok(Some(value)) => format!("\"{}\"", value.escape_ascii()),
+        let shown = |code, show: fn(&[u8]) -> String| match option(query, code) {
+            Ok(Some(value)) => show(&value),
             _ => "none".to_owned(),
         };
-        let (user_class, machine_id) = (shown(filter::USER_CLASS), shown(filter::MACHINE_ID));
+        let user_class = shown(filter::USER_CLASS, |value| format!("\"{}\"", value.escape_ascii()));
+        // In digits that the parameter machine-guid takes.
+        let machine_id = shown(filter::MACHINE_ID, hexadecimal::encode);
         REMOPTS_NOT_ADMITTED.debug([
             &label(query),
             &format_args!("option 77 is {user_class}, option 97 is {machine_id}"),
         ]);
-    }
-}
-
-/// Logs that nothing names this query's client.
-pub fn log_not_named(query: &Packet) {
-    if REMOPTS_NOT_NAMED.debug_enabled() {
-        REMOPTS_NOT_NAMED.debug([&label(query)]);
     }
 }
 
@@ -268,6 +308,20 @@ impl Display for PacketLabel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn expressions_that_read_option_82() {
+        for text in [
+            "relay4[1].hex == 'a'",
+            "option [ 082 ].exists",
+            "not option[dhcp-agent-options].exists",
+        ] {
+            assert!(reads_relay(text), "{text}");
+        }
+        for text in ["option[182].hex", "option[60].hex == '82'", "pkt4.mac", "member('relay4')"] {
+            assert!(!reads_relay(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_packet_is_named_as_kea_names_it() {

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt;
 
-use remote_opts_core::answer::length::{FIXED, longest_reply, wire_length};
+use remote_opts_core::answer::length::{FIXED, Longest, wire_length};
 use remote_opts_core::answer::{
     Answer, BOOT_FILE_NAME, Change, Member, NEXT_SERVER, Reason, SERVER_HOSTNAME,
 };
@@ -64,8 +64,7 @@ struct Editor<'a> {
 struct Room {
     /// The code of each option, and the bytes that it takes.
     options: Vec<(u8, usize)>,
-    /// The longest reply that edits may make, in bytes.
-    longest: usize,
+    longest: Longest,
 }
 
 impl Room {
@@ -78,19 +77,19 @@ impl Room {
         let mut size = Vec::new();
         query.read_option(MAX_MESSAGE_SIZE, &mut size)?;
         let size = size.try_into().ok().map(u16::from_be_bytes);
-        let longest = longest_reply(max_reply_size, size);
+        let longest = Longest::new(max_reply_size, size);
         Ok(Room { options: codes.into_iter().zip(lengths).collect(), longest })
     }
 
     /// Counts an option of `length` bytes in the place of every option of this code, if there is
     /// room for it.
     fn take(&mut self, code: u8, length: usize) -> Result<(), Reason> {
-        let of = |other: bool| {
-            let options = self.options.iter().filter(move |(this, _)| (*this != code) == other);
-            options.map(|(_, length)| length).sum::<usize>()
-        };
+        let (replaced, others): (Vec<_>, Vec<_>) =
+            self.options.iter().partition(|(this, _)| *this == code);
+        let bytes =
+            |options: Vec<&(u8, usize)>| options.iter().map(|(_, bytes)| bytes).sum::<usize>();
         // Kea alone may have made a reply too long. It may still be edited, if it does not grow.
-        if FIXED + of(true) + length > self.longest && length > of(false) {
+        if FIXED + bytes(others) + length > self.longest.bytes && length > bytes(replaced) {
             return Err(Reason::TooLarge(self.longest));
         }
         self.options.retain(|(other, _)| *other != code);

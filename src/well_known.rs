@@ -6,7 +6,6 @@
 //! these. [`crate::encode`] asks, in packet threads.
 
 use std::error::Error;
-use std::net::Ipv4Addr;
 
 use cxx::UniquePtr;
 use remote_opts_core::answer::{OptionId, OptionValue, Reason, routes};
@@ -93,40 +92,55 @@ impl WellKnown {
 
     /// The payload with this value, for an option whose form is none of Kea's data types.
     pub fn encode(&self, value: &OptionValue) -> Result<Vec<u8>, Box<dyn Error>> {
-        let text = match value {
+        let fields = match value {
             OptionValue::Bytes(bytes) => return Ok(bytes.clone()),
-            OptionValue::Text(text) | OptionValue::Scalar(text) => text.clone(),
-            OptionValue::Fields(fields) => fields.join(","),
+            OptionValue::Text(text) | OptionValue::Scalar(text) => split(text),
+            OptionValue::Fields(fields) => fields.clone(),
             OptionValue::SubOptions(_) => return Err(Reason::HasValue.into()),
             OptionValue::Removed => return Err(Reason::NoRemoval.into()),
         };
+        if fields.iter().any(String::is_empty) {
+            return Err(Reason::Empty.into());
+        }
         match self.form {
-            Form::SipServers => self.sip_servers(&text),
-            Form::Uris => uris(&text),
-            _ => Ok(routes::encode(&text)?),
+            Form::SipServers => self.sip_servers(&fields),
+            Form::Uris => uris(&fields),
+            _ => Ok(routes::encode(&fields.join(","))?),
         }
     }
 
     /// SIP servers: all addresses, or all names.
-    fn sip_servers(&self, text: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    fn sip_servers(&self, servers: &[String]) -> Result<Vec<u8>, Box<dyn Error>> {
         /// What follows the first byte (RFC 3361, section 3).
         const NAMES: u8 = 0;
         const ADDRESSES: u8 = 1;
-        let mut servers = text.split(',').map(str::trim);
-        let are_addresses = servers.all(|server| server.parse::<Ipv4Addr>().is_ok());
-        let (first, data_type) =
-            if are_addresses { (ADDRESSES, "ipv4-address") } else { (NAMES, "fqdn") };
+        // A name of digits alone is a mistyped address.
+        let is_number =
+            |text: &&String| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let (first, data_type) = match servers.iter().filter(is_number).count() {
+            0 => (NAMES, "fqdn"),
+            number if number == servers.len() => (ADDRESSES, "ipv4-address"),
+            _ => return Err(Reason::MixedServers.into()),
+        };
         let mut payload = vec![first];
         ffi::new_definition(u16::from(self.code), self.name, data_type, true, &[])?
-            .encode_text(text, &mut payload)?;
+            .encode(servers, &mut payload)?;
         Ok(payload)
     }
 }
 
+/// The values of a text, as Kea reads option-data: commas separate them, `\,` stands for a comma.
+fn split(text: &str) -> Vec<String> {
+    /// Stands for a comma meanwhile. JSON text may have it, but no address, name or URI has.
+    const COMMA: &str = "\0";
+    let values = text.replace("\\,", COMMA);
+    values.split(',').map(|value| value.trim().replace(COMMA, ",")).collect()
+}
+
 /// URIs: of each its length, then its bytes.
-fn uris(text: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+fn uris(uris: &[String]) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut payload = Vec::new();
-    for uri in text.split(',').map(str::trim) {
+    for uri in uris {
         payload.extend(u16::try_from(uri.len())?.to_be_bytes());
         payload.extend(uri.as_bytes());
     }
@@ -161,6 +175,7 @@ mod tests {
             (121, "10.0.0.0/8 - 192.0.2.1", &[8, 10, 192, 0, 2, 1]),
             (142, "192.0.2.1", &[192, 0, 2, 1]),
             (143, "https://b", b"\0\x09https://b"),
+            (143, "https://b/1\\,2, c", b"\0\x0dhttps://b/1,2\0\x01c"),
             (145, "1", &[1]),
             (147, "dots.example", b"\x04dots\x07example\0"),
             (148, "192.0.2.1", &[192, 0, 2, 1]),
@@ -172,7 +187,16 @@ mod tests {
         ] {
             assert_eq!(payload(code, text).as_deref(), Ok(expected), "{code}");
         }
-        assert!(payload(150, "tftp").is_err() && payload(120, "").is_err());
+        for (code, text) in [
+            (150, "tftp"),
+            (120, ""),
+            (120, "192.0.2.1, sip.example"),
+            (120, "192.0.2.256"),
+            (121, "10.0.0.0/8"),
+            (143, "https://b,"),
+        ] {
+            assert!(payload(code, text).is_err(), "{code}: {text}");
+        }
     }
 
     #[test]

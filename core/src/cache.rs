@@ -50,7 +50,8 @@ pub struct Transaction {
     pub client: Arc<[u8]>,
     /// The transaction id. A retransmission has the id of its first packet, a new exchange has not.
     pub xid: u32,
-    /// Whether the packet goes on with an exchange that an earlier packet began. A REQUEST does.
+    /// Whether the packet goes on with an exchange that an earlier packet began. A REQUEST does, but
+    /// for one that renews a lease.
     pub continues: bool,
 }
 
@@ -114,6 +115,9 @@ struct Exchange {
     answer: Option<Arc<Answer>>,
     /// When the exchange began.
     begun: Instant,
+    /// Whether the client has its ACK. The exchange then serves a REQUEST that is sent again alone:
+    /// the ACK may have been lost.
+    over: bool,
     /// When the exchange is forgotten, over or not.
     until: Instant,
 }
@@ -261,9 +265,10 @@ impl Cache {
         answers.kept.get(request).or_else(|| nothings.kept.get(request))
     }
 
-    /// Whether any exchange is remembered.
-    pub fn has_exchanges(&self) -> bool {
-        !self.exchanges.is_empty()
+    /// Whether a packet may go on with an exchange: one has begun lately.
+    pub fn has_exchanges(&self, now: Instant) -> bool {
+        // The last one is the first.
+        self.exchanges.iter().next().is_some_and(|(_, exchange)| now < exchange.until)
     }
 
     /// The request of the exchange that the packet goes on with: a REQUEST whose client has got an
@@ -283,8 +288,11 @@ impl Cache {
         now: Instant,
     ) -> Option<Known> {
         if let Some(exchange) = self.exchanges.peek_mut(&transaction.client) {
-            let same_exchange =
-                transaction.continues || exchange.xid.is_none_or(|xid| xid == transaction.xid);
+            let same_transaction = exchange.xid.is_none_or(|xid| xid == transaction.xid);
+            let same_exchange = match exchange.over {
+                true => same_transaction && transaction.continues,
+                false => same_transaction || transaction.continues,
+            };
             if same_exchange && exchange.request == *request && now < exchange.until {
                 match &exchange.answer {
                     Some(answer) => {
@@ -360,6 +368,7 @@ impl Cache {
                 xid: Some(transaction.xid),
                 answer: answer.cloned(),
                 begun: now,
+                over: false,
                 until: now + EXCHANGE,
             },
             now,
@@ -387,7 +396,7 @@ impl Cache {
         let (request, answer) = (Arc::clone(request), answer.cloned());
         self.insert_exchange(
             client,
-            Exchange { request, xid: None, answer, begun: now, until: now + AWAITED },
+            Exchange { request, xid: None, answer, begun: now, over: false, until: now + AWAITED },
             now,
         );
     }
@@ -417,10 +426,27 @@ impl Cache {
         }
     }
 
-    /// Forgets the client's exchange, which is over.
+    /// The client has its ACK, so its exchange is over. A REQUEST that it sends again gets the same
+    /// answer.
+    pub fn close_exchange(&mut self, client: &[u8]) {
+        if let Some(exchange) = self.exchanges.peek_mut(client) {
+            exchange.over = true;
+        }
+    }
+
+    /// Forgets the client's exchange: what comes has nothing to do with it.
     pub fn end_exchange(&mut self, client: &[u8]) {
         if let Some(exchange) = self.exchanges.pop(client) {
             self.exchange_bytes -= exchange.bytes();
+        }
+    }
+
+    /// Forgets the exchange of this transaction: its client gets another OFFER, which no lookup has
+    /// to do with.
+    pub fn end_exchange_of(&mut self, transaction: &Transaction) {
+        let exchange = self.exchanges.peek(&transaction.client);
+        if exchange.is_some_and(|exchange| exchange.xid == Some(transaction.xid)) {
+            self.end_exchange(&transaction.client);
         }
     }
 }
@@ -476,17 +502,34 @@ mod tests {
     #[test]
     fn a_request_goes_on_with_the_exchange_of_its_transaction() {
         let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
-        assert!(!cache.has_exchanges());
+        assert!(!cache.has_exchanges(start));
         cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
-        assert!(cache.has_exchanges());
+        assert!(cache.has_exchanges(start + 9 * SECOND));
+        assert!(!cache.has_exchanges(start + 10 * SECOND));
         assert_eq!(cache.exchange_of(&request(1, 7), start + 9 * SECOND), Some(key));
         // A DISCOVER, another transaction, another client; and the exchange is too old.
         assert_eq!(cache.exchange_of(&discover(1, 7), start), None);
         assert_eq!(cache.exchange_of(&request(1, 8), start), None);
         assert_eq!(cache.exchange_of(&request(2, 7), start), None);
         assert_eq!(cache.exchange_of(&request(1, 7), start + 10 * SECOND), None);
-        cache.end_exchange(&[1]);
+        cache.end_exchange_of(&discover(1, 8));
+        cache.end_exchange_of(&discover(2, 7));
+        assert!(cache.exchange_of(&request(1, 7), start).is_some());
+        cache.end_exchange_of(&discover(1, 7));
         assert_eq!(cache.exchange_of(&request(1, 7), start), None);
+    }
+
+    #[test]
+    fn a_request_that_is_sent_again_after_its_ack_gets_the_same_answer() {
+        let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
+        cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
+        cache.close_exchange(&[1]);
+        let answer = Some(Known::Answer(something()));
+        assert_eq!(cache.known(&key, &request(1, 7), start + SECOND), answer);
+        // A renewal, and a new exchange, with the same transaction id or another one.
+        assert_eq!(cache.known(&key, &request(1, 8), start + SECOND), None);
+        assert_eq!(cache.known(&key, &discover(1, 7), start + SECOND), None);
+        assert_eq!(cache.known(&key, &discover(1, 8), start + SECOND), None);
     }
 
     #[test]

@@ -150,7 +150,8 @@ fn next(lines: &mut impl BufRead) -> Result<Option<Vec<u8>>, ReadError> {
 }
 
 /// Reads one line; its answer is older by `age` now. `None` where the line is damaged, `Some(None)`
-/// where this version of the library does not take the body: another version has written the file.
+/// where this version of the library does not take the request or the body: another version has
+/// written the file.
 fn entry(line: &[u8], age: Duration) -> Option<Option<Entry>> {
     let line: Value = serde_json::from_slice(line).ok()?;
     let bytes = |value: &Value| hex::decode(value.as_str()?).ok();
@@ -165,7 +166,9 @@ fn entry(line: &[u8], age: Duration) -> Option<Option<Entry>> {
         fresh_for: fresh_for.saturating_sub(age),
         stale_for: stale_for.saturating_sub(age.saturating_sub(fresh_for)),
     };
-    let (request, body) = (Arc::new(request?), bytes(&line["body"])?);
+    let body = bytes(&line["body"])?;
+    // An earlier version took empty sub-options for a name.
+    let Some(request) = request.map(Arc::new) else { return Some(None) };
     // An empty body stands for a status that says "nothing for this client".
     let answer = if body.is_empty() { Ok(Answer::default()) } else { answer::parse(&body) };
     Some(answer.ok().map(|answer| Entry { request, answer: Arc::new(answer), freshness }))

@@ -96,7 +96,7 @@ impl MachineGuid {
         let written = std::str::from_utf8(&text).ok();
         let spelled = written.and_then(hexadecimal::decode);
         // Who writes 0x means hexadecimal digits.
-        let is_text = spelled.is_some() || !text.starts_with(b"0x");
+        let is_text = spelled.is_some() || !(text.starts_with(b"0x") || text.starts_with(b"0X"));
         let as_text = is_text.then(|| text.clone());
         let dashed = written.and_then(dashed).into_iter().flatten();
         let meant = as_text.into_iter().chain(spelled).chain(dashed);
@@ -253,6 +253,7 @@ mod tests {
         for wanted in [
             "0x5250693",
             "0xRPi4",
+            "0X52506934",
             "0x",
             "",
             "eighteen bytes txt",

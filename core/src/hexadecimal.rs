@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Bytes in hexadecimal digits, in each form that Kea's option-data takes (Kea manual, "Standard
-//! DHCPv4 Options").
+//! Bytes in hexadecimal digits, in the forms that Kea's option-data takes (Kea manual, "Standard
+//! DHCPv4 Options"). An odd number of digits is refused: a digit is missing, where Kea would put a 0
+//! before the first one.
 //!
 //! Answers write `{"hex": …}` so, and the parameter `machine-guid` may.
 
@@ -16,6 +17,11 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
         None => text,
     };
     hex::decode(digits).ok()
+}
+
+/// Bytes in a form that [`decode`] takes: `0x0a0b`.
+pub fn encode(bytes: &[u8]) -> String {
+    format!("0x{}", hex::encode(bytes))
 }
 
 /// The byte of one or two digits.
@@ -35,6 +41,7 @@ mod tests {
             assert_eq!(decode(text).as_deref(), Some(&[10, 11, 255][..]), "{text}");
         }
         assert_eq!(decode(""), Some(Vec::new()));
+        assert_eq!(decode(&encode(&[10, 11, 255])).as_deref(), Some(&[10, 11, 255][..]));
     }
 
     #[test]

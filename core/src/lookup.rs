@@ -323,19 +323,35 @@ impl<F: Fetch> LookupEngine<F> {
         self.0.state().cache.begin_exchange(request, transaction, None, now);
     }
 
-    /// Whether any client's DHCP exchange is not over.
+    /// Whether a packet may go on with a DHCP exchange: see [`Cache::has_exchanges`].
     pub fn has_exchanges(&self) -> bool {
-        self.0.state().cache.has_exchanges()
+        self.0.state().cache.has_exchanges(Instant::now().into_std())
     }
 
     /// The request of the DHCP exchange that a packet goes on with: see [`Cache::exchange_of`].
     pub fn exchange_of(&self, transaction: &Transaction) -> Option<Arc<Request>> {
+        // Without the lock: a DISCOVER goes on with no exchange.
+        if !transaction.continues {
+            return None;
+        }
         self.0.state().cache.exchange_of(transaction, Instant::now().into_std())
     }
 
-    /// Ends the client's DHCP exchange: see [`Cache::end_exchange`].
+    /// The client has its ACK: see [`Cache::close_exchange`].
     pub fn exchange_over(&self, client: &[u8]) {
+        self.0.state().cache.close_exchange(client);
+    }
+
+    /// The client is refused its address: see [`Cache::end_exchange`].
+    pub fn exchange_refused(&self, client: &[u8]) {
         self.0.state().cache.end_exchange(client);
+    }
+
+    /// A DISCOVER of this transaction is not looked up: see [`Cache::end_exchange_of`].
+    pub fn not_looked_up(&self, transaction: &Transaction) {
+        if !transaction.continues {
+            self.0.state().cache.end_exchange_of(transaction);
+        }
     }
 
     /// Makes every kept answer stale: see [`Cache::expire`].

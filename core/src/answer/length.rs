@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! How long options and DHCP messages are on the wire, as Kea packs them.
 
+use std::fmt;
+
 /// The bytes of the IP header (20) and the UDP header (8). The client's option 57 counts both (RFC
 /// 2132, section 9.10; the length of an IP datagram, RFC 2131, section 2).
 pub const IP_AND_UDP: usize = 20 + 8;
@@ -22,12 +24,37 @@ pub const FIXED: usize = 236 + 4 + 1;
 /// The payload that Kea puts into one option when it splits a longer one (RFC 3396), in bytes.
 const PART: usize = 253;
 
-/// The longest DHCP message that edits may make, in bytes: as long as the parameter
-/// `max-reply-size` says, and no longer than the client takes. `datagram` is the client's option
-/// 57, in bytes.
-pub fn longest_reply(max_reply_size: usize, datagram: Option<u16>) -> usize {
-    let taken = datagram.map(|datagram| usize::from(datagram).max(MIN_DATAGRAM) - IP_AND_UDP);
-    taken.map_or(max_reply_size, |taken| taken.min(max_reply_size))
+/// The longest DHCP message that edits may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Longest {
+    /// In bytes.
+    pub bytes: usize,
+    /// Whether the client's option 57 sets the limit, and not the parameter `max-reply-size`.
+    pub by_client: bool,
+}
+
+impl Longest {
+    /// As long as the parameter `max-reply-size` says, and no longer than the client takes.
+    /// `datagram` is the client's option 57, in bytes.
+    pub fn new(max_reply_size: usize, datagram: Option<u16>) -> Self {
+        let client_takes = datagram.map(|size| usize::from(size).max(MIN_DATAGRAM) - IP_AND_UDP);
+        match client_takes {
+            Some(bytes) if bytes < max_reply_size => Longest { bytes, by_client: true },
+            _ => Longest { bytes: max_reply_size, by_client: false },
+        }
+    }
+}
+
+/// In words, with whose limit it is.
+impl fmt::Display for Longest {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let whose = match self.by_client {
+            true => "the client's option 57",
+            false if self.bytes == FRAME => "max-reply-size, an Ethernet frame",
+            false => "max-reply-size",
+        };
+        write!(formatter, "{} bytes ({whose})", self.bytes)
+    }
 }
 
 /// The bytes that an option takes in a DHCP message: `payload` are the bytes of its payload, of which
@@ -71,7 +98,7 @@ mod tests {
             (65507, Some(65535), 65507),
             (548, None, 548),
         ] {
-            assert_eq!(longest_reply(max_reply_size, datagram), longest, "{datagram:?}");
+            assert_eq!(Longest::new(max_reply_size, datagram).bytes, longest, "{datagram:?}");
         }
     }
 }

@@ -163,7 +163,9 @@ pub enum Reason {
     #[error("this option carries the DHCP protocol itself")]
     Protocol,
     /// Kea cannot encode a list without an option definition.
-    #[error("the option has no definition, so its value must be text or {{\"hex\": …}}")]
+    #[error(
+        "the option has no definition, so its value must be text, a number, a boolean or {{\"hex\": …}}"
+    )]
     NoDefinition,
     /// An option without a payload is malformed (RFC 2132, section 2), unless it is defined so.
     #[error("the value is empty")]
@@ -186,6 +188,9 @@ pub enum Reason {
     /// The object has no member.
     #[error("the object is empty")]
     NoSubOptions,
+    /// The list names SIP servers by addresses and by names.
+    #[error("the SIP servers are neither all addresses nor all names")]
+    MixedServers,
     /// Sub-option 255 of option 43 ends the option (RFC 2132, section 8.4): it has no value.
     #[error("sub-option 255 ends the option and has no value: use {{\"hex\": \"\"}}")]
     EndHasValue,
@@ -195,9 +200,9 @@ pub enum Reason {
     /// Kea makes no sub-option longer than 255 bytes with its header, and splits none.
     #[error("longer than {} bytes", length::MAX_SUB_OPTION)]
     LongSubOption,
-    /// The edit would make the DHCP reply longer than this number of bytes.
-    #[error("the reply would be longer than {} bytes{}", .0, frame(.0))]
-    TooLarge(usize),
+    /// The edit would make the DHCP reply too long.
+    #[error("the reply would be longer than {0}")]
+    TooLarge(length::Longest),
     /// The value is not an IPv4 address.
     #[error("the value is no IPv4 address as text")]
     NoAddress,
@@ -219,11 +224,6 @@ pub enum Reason {
     /// The structured form has no such member.
     #[error("the answer is of the structured form, where options belong into \"options\"")]
     NoMember,
-}
-
-/// In words: what the default of `max-reply-size` means.
-fn frame(longest: &usize) -> &'static str {
-    if *longest == length::FRAME { ", which fill an Ethernet frame" } else { "" }
 }
 
 impl fmt::Display for Member {

@@ -189,13 +189,16 @@ fn client_certificate(given: &mut Given) -> Result<Option<ClientCertificate>, Co
     }
 }
 
+/// What is wrong with a value of `machine-guid`.
+const NO_GUID: &str = "(no option 97 can contain it: write up to 17 bytes as text or in \
+                       hexadecimal, or a GUID as 00112233-4455-6677-8899-aabbccddeeff)";
+
 /// Takes the parameter `machine-guid`.
 fn machine_guid(given: &mut Given) -> Result<Vec<MachineGuid>, ConfigError> {
     let guid = |text: Vec<u8>| {
         let shown = Value::from(text.escape_ascii().to_string()).to_string();
-        MachineGuid::new(text).ok_or_else(|| {
-            ConfigError::refused(&parameter::MACHINE_GUID, shown, "(no option 97 can contain it)")
-        })
+        MachineGuid::new(text)
+            .ok_or_else(|| ConfigError::refused(&parameter::MACHINE_GUID, shown, NO_GUID))
     };
     given.texts(&parameter::MACHINE_GUID)?.into_iter().map(guid).collect()
 }

@@ -75,7 +75,7 @@ pub static USER_CLASS: Parameter = Parameter {
     alias: None,
     takes: Takes::Texts { most: 64 },
     meaning: "look up clients whose option 77 equals this text, or one of these: the raw value, or \
-              one of its RFC 3004 instances. A zero byte at the end does not count",
+              one of its RFC 3004 instances. A zero byte at the end of the client's value is ignored",
 };
 /// Admits clients by option 97.
 pub static MACHINE_GUID: Parameter = Parameter {
@@ -100,8 +100,8 @@ pub static REQUIRE_RELAY: Parameter = Parameter {
     alias: None,
     takes: Takes::Flag,
     meaning: "`true`: option 82 counts only in a packet that came through a relay agent (giaddr is \
-              set), or where Kea has stashed it. Else a client that is attached directly could name \
-              itself as another machine",
+              set), or where Kea has stashed it. See [Who may name a \
+              client](#who-may-name-a-client)",
 };
 /// More values of the request.
 pub static QUERY: Parameter = Parameter {

@@ -59,7 +59,7 @@ fn lists_of_filters() {
     assert_eq!(settings.filter.to_string(), shown);
     assert!(
         error(r#"{"url": "http://b/", "machine-guid": ["RPi4", "0x5"]}"#).starts_with(
-            "parameter \"machine-guid\" cannot be \"0x5\" (no option 97 can contain it)"
+            "parameter \"machine-guid\" cannot be \"0x5\" (no option 97 can contain it:"
         )
     );
 }

@@ -97,6 +97,9 @@ async fn an_answer_that_must_not_be_kept_serves_its_own_exchange() {
     assert_eq!(engine.now(1, 2), None);
     engine.lookups.exchange_over(&[1]);
     assert_eq!(engine.now(1, 1), None);
+    engine.outcome(2, 1).await;
+    engine.lookups.exchange_refused(&[2]);
+    assert_eq!(engine.now(2, 1), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,6 +153,9 @@ async fn an_ack_carries_what_its_offer_carried() {
     request.transaction.continues = true;
     assert_eq!(engine.lookups.answer_now(&request), Some(Outcome::FailedBefore));
     engine.lookups.exchange_over(&[1]);
+    // The ACK may have been lost.
+    assert_eq!(engine.lookups.answer_now(&request), Some(Outcome::FailedBefore));
+    request.transaction.xid += 1;
     assert_eq!(engine.lookups.answer_now(&request), Some(answered(Source::Cached)));
 }
 
