@@ -12,12 +12,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use remote_opts_core::answer::{Answer, Member, Reason, class_member};
-use remote_opts_core::cache::Transaction;
 use remote_opts_core::config::{OnError, OnMiss};
 use remote_opts_core::filter::{is_edited, message_type};
 use remote_opts_core::guard::guard;
 use remote_opts_core::lookup::{Outcome, Question, Source};
-use remote_opts_core::request::Request;
 use remote_opts_core::throttle::Throttle;
 
 use crate::encode::Encoder;
@@ -134,51 +132,44 @@ pub fn receive(query: &Packet, callout: &Callout) {
 
 /// What to ask about the client of a query that a filter admits. `None`, with a line that says why,
 /// where the client is not looked up. The error is an exception of Kea's.
+///
+/// A REQUEST may say less or more about its client than the DISCOVER did: Raspberry Pis leave option
+/// 60 out. The ACK carries what the OFFER carried, as long as the REQUEST comes from the same port.
 fn admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
-    let queries = &instance.queries;
+    let (queries, engine) = (&instance.queries, &instance.engine);
     let (transaction, label) = queries.transaction(query)?;
-    let request = match continued(instance, query, &transaction)? {
-        Some(request) => Some(request),
-        None => queries.request(query)?,
+    let sub_options = queries.sub_options(query)?;
+    let request = match engine.exchange_of(&transaction, &sub_options) {
+        Some(request) => request,
+        None => match queries.request(query, sub_options.clone())? {
+            Some(own) if queries.may_be_made(&own) => own,
+            own => match engine.reopen_exchange(&transaction, &sub_options) {
+                Some(request) => request,
+                None => {
+                    engine.not_looked_up(&transaction);
+                    queries.log_not_looked_up(query, own.as_deref())?;
+                    return Ok(None);
+                }
+            },
+        },
     };
-    match request {
-        None => queries.log_not_named(query)?,
-        Some(request) if queries.leads_elsewhere(query, &request) => {}
-        Some(request) => {
-            return Ok(Some(Question { request, transaction, label, asks_again: true }));
-        }
-    }
-    instance.engine.not_looked_up(&transaction);
-    Ok(None)
+    Ok(Some(Question { request, transaction, label, asks_again: true }))
 }
 
 /// What to ask about the client of a query that no filter admits. `None` where the query does not go
 /// on with an exchange. The error is an exception of Kea's.
 fn not_admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
-    if !instance.engine.has_exchanges() {
+    let (queries, engine) = (&instance.queries, &instance.engine);
+    if !engine.has_exchanges() {
         return Ok(None);
     }
-    let (transaction, label) = instance.queries.transaction(query)?;
-    let request = continued(instance, query, &transaction)?;
-    if request.is_none() {
-        instance.engine.not_looked_up(&transaction);
+    let (transaction, label) = queries.transaction(query)?;
+    if !transaction.continues {
+        engine.not_looked_up(&transaction);
+        return Ok(None);
     }
+    let request = engine.reopen_exchange(&transaction, &queries.sub_options(query)?);
     Ok(request.map(|request| Question { request, transaction, label, asks_again: true }))
-}
-
-/// The request of the exchange that the query goes on with. A REQUEST may say less or more about its
-/// client than the DISCOVER did: Raspberry Pis leave option 60 out. The ACK carries what the OFFER
-/// carried, as long as the REQUEST comes from the same port. The error is an exception of Kea's.
-fn continued(
-    instance: &Instance,
-    query: &Packet,
-    transaction: &Transaction,
-) -> Result<Option<Arc<Request>>, cxx::Exception> {
-    let Some(request) = instance.engine.exchange_of(transaction) else {
-        return Ok(None);
-    };
-    let is_of_port = instance.queries.sub_options(query)? == request.sub_options();
-    Ok(is_of_port.then_some(request))
 }
 
 /// Whether a query's client is looked up. A packet that another library has dropped, or handles

@@ -164,11 +164,14 @@ impl QueryReader {
         if self.relay_counts(query)? { sub_options(query) } else { Ok(SubOptions::new()) }
     }
 
-    /// What to ask about this query's client; `None` when nothing names the client. The error is an
-    /// exception of Kea's.
-    pub fn request(&self, query: &Packet) -> Result<Option<Arc<Request>>, cxx::Exception> {
+    /// What to ask about this query's client, which these sub-options of option 82 name; `None` when
+    /// nothing names it. The error is an exception of Kea's.
+    pub fn request(
+        &self,
+        query: &Packet,
+        sub_options: SubOptions,
+    ) -> Result<Option<Arc<Request>>, cxx::Exception> {
         let relay_counts = self.relay_counts(query)?;
-        let sub_options = if relay_counts { sub_options(query)? } else { SubOptions::new() };
         let mut values = Vec::with_capacity(self.values.len());
         for (name, ParsedExpression { expression, reads_relay }) in &self.values {
             if *reads_relay && !relay_counts {
@@ -185,21 +188,33 @@ impl QueryReader {
         Ok(Request::new(sub_options, values).map(Arc::new))
     }
 
-    /// Whether the request must not be made, because a value would lead to another path at a
-    /// service. A line says so.
-    pub fn leads_elsewhere(&self, query: &Packet, request: &Request) -> bool {
-        let Some(error) = request.path_error(&self.services) else {
-            return false;
-        };
-        if let Some(held_back) = self.path_values.pass() {
-            REMOPTS_PATH_VALUE.warn([&label(query), &format_args!("{error}{held_back}")]);
+    /// Whether the request may be made: no value leads to another path at a service.
+    pub fn may_be_made(&self, request: &Request) -> bool {
+        request.path_error(&self.services).is_none()
+    }
+
+    /// Logs why this query's client is not looked up: `request` must not be made, or nothing names
+    /// the client. The error is an exception of Kea's.
+    pub fn log_not_looked_up(
+        &self,
+        query: &Packet,
+        request: Option<&Request>,
+    ) -> Result<(), cxx::Exception> {
+        match request {
+            None => return self.log_not_named(query),
+            Some(request) => {
+                let error = request.path_error(&self.services);
+                if let (Some(error), Some(held_back)) = (error, self.path_values.pass()) {
+                    REMOPTS_PATH_VALUE.warn([&label(query), &format_args!("{error}{held_back}")]);
+                }
+            }
         }
-        true
+        Ok(())
     }
 
     /// Logs that nothing names this query's client, and what is missing. The error is an exception of
     /// Kea's.
-    pub fn log_not_named(&self, query: &Packet) -> Result<(), cxx::Exception> {
+    fn log_not_named(&self, query: &Packet) -> Result<(), cxx::Exception> {
         if !REMOPTS_NOT_NAMED.debug_enabled() {
             return Ok(());
         }

@@ -115,8 +115,7 @@ struct Exchange {
     answer: Option<Arc<Answer>>,
     /// When the exchange began.
     begun: Instant,
-    /// Whether the client has its ACK. The exchange then serves a REQUEST that is sent again alone:
-    /// the ACK may have been lost.
+    /// Whether the client has its ACK: see [`Cache::reopen_exchange`].
     over: bool,
     /// When the exchange is forgotten, over or not.
     until: Instant,
@@ -134,6 +133,17 @@ fn bytes(request: &Request, answer: Option<&Arc<Answer>>) -> usize {
 }
 
 impl Exchange {
+    /// Whether a packet with these sub-options is a REQUEST of this exchange.
+    fn is_of(
+        &self,
+        transaction: &Transaction,
+        sub_options: &[(u8, Vec<u8>)],
+        now: Instant,
+    ) -> bool {
+        let is_of_transaction = transaction.continues && self.xid == Some(transaction.xid);
+        is_of_transaction && self.request.sub_options() == sub_options && now < self.until
+    }
+
     /// How many bytes the exchange takes, about.
     fn bytes(&self) -> usize {
         bytes(&self.request, self.answer.as_ref())
@@ -272,11 +282,33 @@ impl Cache {
     }
 
     /// The request of the exchange that the packet goes on with: a REQUEST whose client has got an
-    /// OFFER with the same transaction id.
-    pub fn exchange_of(&self, transaction: &Transaction, now: Instant) -> Option<Arc<Request>> {
+    /// OFFER with the same transaction id, and no ACK yet. The packet has the `sub_options` (code and
+    /// payload) of the request: it comes from the same port.
+    pub fn exchange_of(
+        &self,
+        transaction: &Transaction,
+        sub_options: &[(u8, Vec<u8>)],
+        now: Instant,
+    ) -> Option<Arc<Request>> {
         let exchange = self.exchanges.peek(&transaction.client)?;
-        let is_of_exchange = transaction.continues && exchange.xid == Some(transaction.xid);
-        (is_of_exchange && now < exchange.until).then(|| Arc::clone(&exchange.request))
+        let goes_on = !exchange.over && exchange.is_of(transaction, sub_options, now);
+        goes_on.then(|| Arc::clone(&exchange.request))
+    }
+
+    /// As [`Cache::exchange_of`], for a REQUEST that says nothing by itself. Its client may have lost
+    /// its ACK and send the REQUEST again, so an exchange that is over goes on.
+    pub fn reopen_exchange(
+        &mut self,
+        transaction: &Transaction,
+        sub_options: &[(u8, Vec<u8>)],
+        now: Instant,
+    ) -> Option<Arc<Request>> {
+        let exchange = self.exchanges.peek_mut(&transaction.client)?;
+        if !exchange.is_of(transaction, sub_options, now) {
+            return None;
+        }
+        exchange.over = false;
+        Some(Arc::clone(&exchange.request))
     }
 
     /// What the packet gets without a request: what its exchange has got before, else a fresh
@@ -288,11 +320,8 @@ impl Cache {
         now: Instant,
     ) -> Option<Known> {
         if let Some(exchange) = self.exchanges.peek_mut(&transaction.client) {
-            let same_transaction = exchange.xid.is_none_or(|xid| xid == transaction.xid);
-            let same_exchange = match exchange.over {
-                true => same_transaction && transaction.continues,
-                false => same_transaction || transaction.continues,
-            };
+            let same_exchange = !exchange.over
+                && (transaction.continues || exchange.xid.is_none_or(|xid| xid == transaction.xid));
             if same_exchange && exchange.request == *request && now < exchange.until {
                 match &exchange.answer {
                     Some(answer) => {
@@ -426,8 +455,7 @@ impl Cache {
         }
     }
 
-    /// The client has its ACK, so its exchange is over. A REQUEST that it sends again gets the same
-    /// answer.
+    /// The client has its ACK, so its exchange is over.
     pub fn close_exchange(&mut self, client: &[u8]) {
         if let Some(exchange) = self.exchanges.peek_mut(client) {
             exchange.over = true;
@@ -506,30 +534,38 @@ mod tests {
         cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
         assert!(cache.has_exchanges(start + 9 * SECOND));
         assert!(!cache.has_exchanges(start + 10 * SECOND));
-        assert_eq!(cache.exchange_of(&request(1, 7), start + 9 * SECOND), Some(key));
+        let found = cache.exchange_of(&request(1, 7), key.sub_options(), start + 9 * SECOND);
+        assert_eq!(found.as_ref(), Some(&key));
+        // Another port.
+        let port = about(2);
+        assert_eq!(cache.exchange_of(&request(1, 7), port.sub_options(), start), None);
         // A DISCOVER, another transaction, another client; and the exchange is too old.
-        assert_eq!(cache.exchange_of(&discover(1, 7), start), None);
-        assert_eq!(cache.exchange_of(&request(1, 8), start), None);
-        assert_eq!(cache.exchange_of(&request(2, 7), start), None);
-        assert_eq!(cache.exchange_of(&request(1, 7), start + 10 * SECOND), None);
+        assert_eq!(cache.exchange_of(&discover(1, 7), key.sub_options(), start), None);
+        assert_eq!(cache.exchange_of(&request(1, 8), key.sub_options(), start), None);
+        assert_eq!(cache.exchange_of(&request(2, 7), key.sub_options(), start), None);
+        assert_eq!(cache.exchange_of(&request(1, 7), key.sub_options(), start + 10 * SECOND), None);
         cache.end_exchange_of(&discover(1, 8));
         cache.end_exchange_of(&discover(2, 7));
-        assert!(cache.exchange_of(&request(1, 7), start).is_some());
+        assert!(cache.exchange_of(&request(1, 7), key.sub_options(), start).is_some());
         cache.end_exchange_of(&discover(1, 7));
-        assert_eq!(cache.exchange_of(&request(1, 7), start), None);
+        assert_eq!(cache.exchange_of(&request(1, 7), key.sub_options(), start), None);
     }
 
     #[test]
-    fn a_request_that_is_sent_again_after_its_ack_gets_the_same_answer() {
+    fn an_exchange_is_over_with_its_ack_and_goes_on_where_the_ack_was_lost() {
         let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
         cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
         cache.close_exchange(&[1]);
+        assert_eq!(cache.known(&key, &request(1, 7), start + SECOND), None);
+        assert_eq!(cache.exchange_of(&request(1, 7), key.sub_options(), start + SECOND), None);
+        // A DISCOVER, another transaction, another client; and the exchange is too old.
+        assert_eq!(cache.reopen_exchange(&discover(1, 7), key.sub_options(), start + SECOND), None);
+        assert_eq!(cache.reopen_exchange(&request(1, 8), key.sub_options(), start + SECOND), None);
+        assert_eq!(cache.reopen_exchange(&request(2, 7), key.sub_options(), start + SECOND), None);
+        assert_eq!(cache.reopen_exchange(&request(1, 7), key.sub_options(), start + 10 * SECOND), None);
+        assert_eq!(cache.reopen_exchange(&request(1, 7), key.sub_options(), start + SECOND), Some(Arc::clone(&key)));
         let answer = Some(Known::Answer(something()));
         assert_eq!(cache.known(&key, &request(1, 7), start + SECOND), answer);
-        // A renewal, and a new exchange, with the same transaction id or another one.
-        assert_eq!(cache.known(&key, &request(1, 8), start + SECOND), None);
-        assert_eq!(cache.known(&key, &discover(1, 7), start + SECOND), None);
-        assert_eq!(cache.known(&key, &discover(1, 8), start + SECOND), None);
     }
 
     #[test]

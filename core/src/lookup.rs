@@ -329,12 +329,31 @@ impl<F: Fetch> LookupEngine<F> {
     }
 
     /// The request of the DHCP exchange that a packet goes on with: see [`Cache::exchange_of`].
-    pub fn exchange_of(&self, transaction: &Transaction) -> Option<Arc<Request>> {
+    pub fn exchange_of(
+        &self,
+        transaction: &Transaction,
+        sub_options: &[(u8, Vec<u8>)],
+    ) -> Option<Arc<Request>> {
         // Without the lock: a DISCOVER goes on with no exchange.
         if !transaction.continues {
             return None;
         }
-        self.0.state().cache.exchange_of(transaction, Instant::now().into_std())
+        let now = Instant::now().into_std();
+        self.0.state().cache.exchange_of(transaction, sub_options, now)
+    }
+
+    /// The request of the DHCP exchange that a packet goes on with, which says nothing by itself: see
+    /// [`Cache::reopen_exchange`].
+    pub fn reopen_exchange(
+        &self,
+        transaction: &Transaction,
+        sub_options: &[(u8, Vec<u8>)],
+    ) -> Option<Arc<Request>> {
+        if !transaction.continues {
+            return None;
+        }
+        let now = Instant::now().into_std();
+        self.0.state().cache.reopen_exchange(transaction, sub_options, now)
     }
 
     /// The client has its ACK: see [`Cache::close_exchange`].
