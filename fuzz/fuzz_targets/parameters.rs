@@ -6,24 +6,42 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use remote_opts_core::answer::length;
 use remote_opts_core::config::{self, Settings};
+use remote_opts_core::filter::{Filter, MachineGuid};
+use remote_opts_core::hexadecimal;
 use remote_opts_core::http;
-use remote_opts_core::request::Request;
-use serde_json::Value;
+use remote_opts_core::request::{Request, ServiceUrl, UrlError};
+use serde_json::{Map, Value};
 use url::Position;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// The longest list of texts that a parameter takes.
+const LONGEST_LIST: usize = 64;
+
+/// The longest option 97, in bytes.
+const LONGEST_MACHINE_ID: usize = 17;
+
 /// Stands where a secret stands, which no error may show.
 const SECRET: &str = "hunter2hunter2";
 
-/// Values of `query` that would lead a request to another place if they were not encoded.
-const VALUES: [&[u8]; 4] = [b"..", b"/../?a=b&c#d", b"@h:1\\{x}%7Bx%7D", b"\xff\0 "];
+/// Values of `query` that would lead a request to another place if they were not encoded or refused.
+const VALUES: [&[u8]; 9] =
+    [b"", b".", b"..", b"/", b"%2e", b"%2E.", b"/../?a=b&c#d", b"@h:1\\{x}%7Bx%7D", b"\xff\0 "];
+
+/// A value that leads nowhere, whatever stands beside it.
+const PLAIN: &[u8] = b"a";
 
 fuzz_target!(|text: &str| {
+    check_machine_guid(text);
     match config::parse(text) {
         Ok(settings) => {
             check(&settings);
+            let given = serde_json::from_str(text).expect("a map");
+            check_filter(&settings.filter, &given);
+            let require_relay = one(&given, &["require-relay"]).is_some_and(|value| *value == true);
+            assert_eq!(settings.require_relay, require_relay);
             let again = config::parse(text).expect("the same text");
             assert_eq!(again, settings, "the same text gives the same settings");
         }
@@ -54,15 +72,15 @@ fn refused_by_client(settings: &Settings) -> Option<String> {
 }
 
 fn check(settings: &Settings) {
-    check_text(&settings.filter.to_string());
     let timeouts = Duration::from_millis(1)..=Duration::from_secs(600);
     assert!(timeouts.contains(&settings.timeout));
     assert!(settings.freshness.fresh_for <= YEAR && settings.freshness.stale_for <= YEAR);
     assert!(settings.cache_size <= 10_000_000);
     assert!((1..=1_000_000).contains(&settings.max_in_flight));
-    assert_ne!(settings.filter.user_class, Some(Vec::new()));
-    assert!(!settings.filter.machine_guid.contains(&Vec::new()));
-    assert_ne!(settings.filter.expression, Some(String::new()));
+    for datagram in [None, Some(0), Some(576), Some(1500), Some(u16::MAX)] {
+        let longest = length::longest_reply(settings.max_reply_size, datagram);
+        assert!((548..=65_507).contains(&longest) && longest <= settings.max_reply_size);
+    }
     for (name, expression) in &settings.query {
         assert!(!name.is_empty() && !expression.is_empty());
         let plain = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
@@ -73,20 +91,140 @@ fn check(settings: &Settings) {
     assert_eq!(urls.len(), settings.services.len(), "no URL is there twice");
     assert!((1..=16).contains(&urls.len()));
     for service in &settings.services {
-        let url = service.url();
-        assert!(matches!(url.scheme(), "http" | "https"));
+        assert!(matches!(service.url().scheme(), "http" | "https"));
         assert!(service.names().all(|name| settings.query.contains_key(name)));
         check_text(&service.to_string());
-        for value in VALUES {
-            let names = settings.query.keys();
-            let values = names.map(|name| (name.as_str().into(), value.to_vec())).collect();
-            let Some(request) = Request::new(Vec::new(), values) else { continue };
-            let asked = request.url(service).expect("a URL");
-            check_text(&request.shown_at(service).to_string());
+    }
+    check_paths(settings);
+}
+
+/// Checks whom the filter admits. `given` are the parameters.
+fn check_filter(filter: &Filter, given: &Map<String, Value>) {
+    check_text(&filter.to_string());
+    assert_ne!(filter.expression, Some(String::new()));
+    let (classes, guids) = (&filter.user_class, &filter.machine_guid);
+    assert_eq!(classes.len(), texts(given, &["user-class"]).len(), "each text counts");
+    let given_guids = texts(given, &["machine-guid", "machine-id"]);
+    assert_eq!(guids.len(), given_guids.len(), "each text counts");
+    assert!(classes.len() <= LONGEST_LIST && guids.len() <= LONGEST_LIST);
+    given_guids.into_iter().for_each(check_machine_guid);
+    for nobody in [None, Some(&[][..])] {
+        assert_eq!(filter.admits(nobody, nobody), filter.is_open(), "a client without a name");
+    }
+    for class in classes {
+        assert!(!class.is_empty());
+        assert!(filter.admits(Some(class), None));
+        assert!(filter.admits(Some(&[class, &[0][..]].concat()), None));
+        if let Ok(length) = u8::try_from(class.len()) {
+            assert!(filter.admits(Some(&[&[length][..], class].concat()), None));
+        }
+    }
+}
+
+/// Checks that some client can send what a machine-guid means, or that no client can where it is
+/// refused.
+fn check_machine_guid(text: &str) {
+    let spelled = hexadecimal::decode(text);
+    // Who writes 0x means digits, so a mistake in them makes no text.
+    let as_text = (spelled.is_some() || !text.starts_with("0x")).then(|| text.into());
+    let meant = [as_text, spelled, guid(text)].into_iter().flatten();
+    let sent: Vec<Vec<u8>> =
+        meant.filter(|bytes| (1..=LONGEST_MACHINE_ID).contains(&bytes.len())).collect();
+    match MachineGuid::new(text.into()) {
+        None => assert!(sent.is_empty(), "{text:?}"),
+        Some(guid) => {
+            let filter = Filter { machine_guid: vec![guid], ..Filter::default() };
+            assert!(!sent.is_empty(), "{text:?}");
+            assert!(!filter.admits(Some(text.as_bytes()), None), "that is option 77");
+            for bytes in sent {
+                assert!(filter.admits(None, Some(&bytes)), "{text:?}");
+                // Firmware sends the type before the GUID.
+                assert!(filter.admits(None, Some(&[&[0][..], &bytes].concat())), "{text:?}");
+            }
+            assert!(!filter.admits(None, Some(&[])), "{text:?}");
+        }
+    }
+}
+
+/// The bytes of a GUID with dashes, as written.
+fn guid(text: &str) -> Option<Vec<u8>> {
+    let is_dash = |at: usize| [8, 13, 18, 23].contains(&at);
+    let as_guid = |(at, byte): (usize, u8)| match is_dash(at) {
+        true => byte == b'-',
+        false => byte.is_ascii_hexdigit(),
+    };
+    let is_guid = text.len() == 36 && text.bytes().enumerate().all(as_guid);
+    is_guid.then(|| hexadecimal::decode(&text.replace('-', "")))?
+}
+
+/// Checks that no value of a request leads it to another place.
+fn check_paths(settings: &Settings) {
+    let names = || settings.query.keys();
+    let all = VALUES.iter().map(|value| names().map(|_| *value).collect::<Vec<_>>());
+    // Neighbours with different values.
+    let turned = (0..VALUES.len()).map(|first| {
+        let values = VALUES.iter().cycle().skip(first);
+        names().zip(values).map(|(_, value)| *value).collect()
+    });
+    // Any values: the texts of the expressions.
+    let any = settings.query.values().map(|text| text.as_bytes()).collect();
+    for values in all.chain(turned).chain([any]) {
+        let request = request(settings, &values);
+        let refused = settings.services.iter().filter(|service| check_path(&request, service));
+        assert_eq!(refused.count() > 0, request.path_error(&settings.services).is_some());
+    }
+    let plain = request(settings, &names().map(|_| PLAIN).collect::<Vec<_>>());
+    assert_eq!(plain.path_error(&settings.services), None, "a plain value is never refused");
+}
+
+/// A request with these values, in the order of their names.
+fn request(settings: &Settings, values: &[&[u8]]) -> Request {
+    let names = settings.query.keys().map(|name| name.as_str().into());
+    let values = names.zip(values.iter().map(|value| value.to_vec())).collect();
+    Request::new(vec![(1, b"x".to_vec())], values).expect("a client with a name")
+}
+
+/// Checks where a request leads at one service. Returns whether it is refused.
+fn check_path(request: &Request, service: &ServiceUrl) -> bool {
+    check_text(&request.shown_at(service).to_string());
+    let url = service.url();
+    match request.url(service) {
+        Ok(asked) => {
             let (end, segments) = (Position::BeforePath, |path: &str| path.split('/').count());
             assert_eq!(asked[..end], url[..end], "the service that was configured");
             assert_eq!(segments(asked.path()), segments(url.path()), "{asked}");
+            // The text around the placeholders stands as it is.
+            let before = url.path().split("%7B").next().unwrap_or_default();
+            let behind = url.path().rsplit("%7D").next().unwrap_or_default();
+            assert!(asked.path().starts_with(before) && asked.path().ends_with(behind), "{asked}");
+            assert_eq!(asked.fragment(), None);
+            false
         }
+        Err(UrlError::PathValue { name, value }) => {
+            assert!(url.path().contains("%7B"), "a value in the query leads nowhere");
+            assert!(service.names().any(|placed| placed == name), "{name}");
+            let asked = request.values().iter().find(|(asked, _)| **asked == *name);
+            assert_eq!(value, asked.map_or(&[][..], |(_, value)| value), "{name}");
+            true
+        }
+        Err(UrlError::Parse(error)) => panic!("{error}: a value made another thing of {url}"),
+    }
+}
+
+/// A parameter of one of these names, in any spelling.
+fn one<'a>(given: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
+    let mut members = given.iter();
+    let found = members.find(|(spelling, _)| names.contains(&&*spelling.replace('_', "-")));
+    found.map(|(_, value)| value)
+}
+
+/// The texts of a parameter that takes one or a list.
+fn texts<'a>(given: &'a Map<String, Value>, names: &[&str]) -> Vec<&'a str> {
+    let text = |value: &'a Value| value.as_str().expect("a text");
+    match one(given, names) {
+        None => Vec::new(),
+        Some(Value::Array(list)) => list.iter().map(text).collect(),
+        Some(one) => vec![text(one)],
     }
 }
 
