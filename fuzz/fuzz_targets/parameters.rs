@@ -13,7 +13,7 @@ use remote_opts_core::hexadecimal;
 use remote_opts_core::http;
 use remote_opts_core::request::{Request, ServiceUrl, UrlError};
 use serde_json::{Map, Value};
-use url::Position;
+use url::{Position, Url};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -198,17 +198,30 @@ fn check_path(request: &Request, service: &ServiceUrl) -> bool {
             let behind = url.path().rsplit("%7D").next().unwrap_or_default();
             assert!(asked.path().starts_with(before) && asked.path().ends_with(behind), "{asked}");
             assert_eq!(asked.fragment(), None);
+            // An empty value would ask for the folder in the place of the machine.
+            for name in service.names().filter(|name| has_path_value(url, name)) {
+                assert!(!matches!(value(request, name), b"" | b"." | b".."), "{asked}");
+            }
             false
         }
-        Err(UrlError::PathValue { name, value }) => {
-            assert!(url.path().contains("%7B"), "a value in the query leads nowhere");
-            assert!(service.names().any(|placed| placed == name), "{name}");
-            let asked = request.values().iter().find(|(asked, _)| **asked == *name);
-            assert_eq!(value, asked.map_or(&[][..], |(_, value)| value), "{name}");
+        Err(UrlError::PathValue { name, value: refused }) => {
+            assert!(has_path_value(url, &name), "a value in the query leads nowhere");
+            assert_eq!(value(request, &name), refused, "{name}");
             true
         }
         Err(UrlError::Parse(error)) => panic!("{error}: a value made another thing of {url}"),
     }
+}
+
+/// Whether the path of a service's URL takes the value of this name.
+fn has_path_value(url: &Url, name: &str) -> bool {
+    url.path().contains(&format!("%7B{name}%7D"))
+}
+
+/// A value of a request, empty where the request has none.
+fn value<'a>(request: &'a Request, name: &str) -> &'a [u8] {
+    let mut values = request.values().iter();
+    values.find(|(other, _)| **other == *name).map_or(&[], |(_, value)| value)
 }
 
 /// A parameter of one of these names, in any spelling.
