@@ -141,17 +141,18 @@ fn admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx
     let sub_options = queries.sub_options(query)?;
     let request = match engine.exchange_of(&transaction, &sub_options) {
         Some(request) => request,
-        None => match queries.request(query, sub_options.clone())? {
-            Some(own) if queries.may_be_made(&own) => own,
-            own => match engine.reopen_exchange(&transaction, &sub_options) {
-                Some(request) => request,
-                None => {
+        None => {
+            let own = queries.request(query, sub_options.clone())?;
+            match (engine.reopen_exchange(&transaction, &sub_options, own.as_deref()), own) {
+                (Some(request), _) => request,
+                (None, Some(own)) if queries.may_be_made(&own) => own,
+                (None, own) => {
                     engine.not_looked_up(&transaction);
                     queries.log_not_looked_up(query, own.as_deref())?;
                     return Ok(None);
                 }
-            },
-        },
+            }
+        }
     };
     Ok(Some(Question { request, transaction, label, asks_again: true }))
 }
@@ -168,7 +169,7 @@ fn not_admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>,
         engine.not_looked_up(&transaction);
         return Ok(None);
     }
-    let request = engine.reopen_exchange(&transaction, &queries.sub_options(query)?);
+    let request = engine.reopen_exchange(&transaction, &queries.sub_options(query)?, None);
     Ok(request.map(|request| Question { request, transaction, label, asks_again: true }))
 }
 

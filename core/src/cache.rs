@@ -295,16 +295,18 @@ impl Cache {
         goes_on.then(|| Arc::clone(&exchange.request))
     }
 
-    /// As [`Cache::exchange_of`], for a REQUEST that says nothing by itself. Its client may have lost
-    /// its ACK and send the REQUEST again, so an exchange that is over goes on.
+    /// As [`Cache::exchange_of`], for a REQUEST that makes another request by itself (`own`), or
+    /// none. Its client may have lost its ACK and send the REQUEST again, so an exchange that is over
+    /// goes on. A REQUEST that makes the same request needs no exchange.
     pub fn reopen_exchange(
         &mut self,
         transaction: &Transaction,
         sub_options: &[(u8, Vec<u8>)],
+        own: Option<&Request>,
         now: Instant,
     ) -> Option<Arc<Request>> {
         let exchange = self.exchanges.peek_mut(&transaction.client)?;
-        if !exchange.is_of(transaction, sub_options, now) {
+        if !exchange.is_of(transaction, sub_options, now) || own == Some(&*exchange.request) {
             return None;
         }
         exchange.over = false;
@@ -559,13 +561,32 @@ mod tests {
         assert_eq!(cache.known(&key, &request(1, 7), start + SECOND), None);
         assert_eq!(cache.exchange_of(&request(1, 7), key.sub_options(), start + SECOND), None);
         // A DISCOVER, another transaction, another client; and the exchange is too old.
-        assert_eq!(cache.reopen_exchange(&discover(1, 7), key.sub_options(), start + SECOND), None);
-        assert_eq!(cache.reopen_exchange(&request(1, 8), key.sub_options(), start + SECOND), None);
-        assert_eq!(cache.reopen_exchange(&request(2, 7), key.sub_options(), start + SECOND), None);
-        assert_eq!(cache.reopen_exchange(&request(1, 7), key.sub_options(), start + 10 * SECOND), None);
-        assert_eq!(cache.reopen_exchange(&request(1, 7), key.sub_options(), start + SECOND), Some(Arc::clone(&key)));
+        assert_eq!(
+            cache.reopen_exchange(&discover(1, 7), key.sub_options(), None, start + SECOND),
+            None
+        );
+        assert_eq!(
+            cache.reopen_exchange(&request(1, 8), key.sub_options(), None, start + SECOND),
+            None
+        );
+        assert_eq!(
+            cache.reopen_exchange(&request(2, 7), key.sub_options(), None, start + SECOND),
+            None
+        );
+        assert_eq!(
+            cache.reopen_exchange(&request(1, 7), key.sub_options(), None, start + 10 * SECOND),
+            None
+        );
+        assert_eq!(
+            cache.reopen_exchange(&request(1, 7), key.sub_options(), None, start + SECOND),
+            Some(Arc::clone(&key))
+        );
         let answer = Some(Known::Answer(something()));
         assert_eq!(cache.known(&key, &request(1, 7), start + SECOND), answer);
+        // The same request is made anew.
+        cache.close_exchange(&[1]);
+        let own = Some(&*key);
+        assert_eq!(cache.reopen_exchange(&request(1, 7), key.sub_options(), own, start), None);
     }
 
     #[test]

@@ -342,18 +342,19 @@ impl<F: Fetch> LookupEngine<F> {
         self.0.state().cache.exchange_of(transaction, sub_options, now)
     }
 
-    /// The request of the DHCP exchange that a packet goes on with, which says nothing by itself: see
-    /// [`Cache::reopen_exchange`].
+    /// The request of the DHCP exchange that a packet goes on with, which makes another request by
+    /// itself, or none: see [`Cache::reopen_exchange`].
     pub fn reopen_exchange(
         &self,
         transaction: &Transaction,
         sub_options: &[(u8, Vec<u8>)],
+        own: Option<&Request>,
     ) -> Option<Arc<Request>> {
         if !transaction.continues {
             return None;
         }
         let now = Instant::now().into_std();
-        self.0.state().cache.reopen_exchange(transaction, sub_options, now)
+        self.0.state().cache.reopen_exchange(transaction, sub_options, own, now)
     }
 
     /// The client has its ACK: see [`Cache::close_exchange`].

@@ -78,7 +78,7 @@ fn check(settings: &Settings) {
     assert!(settings.cache_size <= 10_000_000);
     assert!((1..=1_000_000).contains(&settings.max_in_flight));
     for datagram in [None, Some(0), Some(576), Some(1500), Some(u16::MAX)] {
-        let longest = length::longest_reply(settings.max_reply_size, datagram);
+        let longest = length::Longest::new(settings.max_reply_size, datagram).bytes;
         assert!((548..=65_507).contains(&longest) && longest <= settings.max_reply_size);
     }
     for (name, expression) in &settings.query {
