@@ -566,8 +566,10 @@ impl Lookup {
     fn refuse(&self, reason: &dyn Display, member: &Member) {
         if let Some(held_back) = self.editing.refusals.pass() {
             let url = self.question.request.shown_at(&self.editing.first_service);
-            let what = format_args!("{reason}: {member}, in the answer to {url}{held_back}");
-            REMOPTS_EDIT_REFUSED.warn([&self.question.label, &what]);
+            REMOPTS_EDIT_REFUSED.warn([
+                &self.question.label,
+                &format_args!("{reason}: {member}, in the answer to {url}{held_back}"),
+            ]);
         }
     }
 

@@ -126,8 +126,9 @@ fn check_filter(filter: &Filter, given: &Map<String, Value>) {
 fn check_machine_guid(text: &str) {
     let spelled = hexadecimal::decode(text);
     // Who writes 0x means digits, so a mistake in them makes no text.
-    let as_text = (spelled.is_some() || !text.starts_with("0x")).then(|| text.into());
-    let meant = [as_text, spelled, guid(text)].into_iter().flatten();
+    let as_text =
+        (spelled.is_some() || !text.to_ascii_lowercase().starts_with("0x")).then(|| text.into());
+    let meant = [as_text, spelled, dashed(text)].into_iter().flatten();
     let sent: Vec<Vec<u8>> =
         meant.filter(|bytes| (1..=LONGEST_MACHINE_ID).contains(&bytes.len())).collect();
     match MachineGuid::new(text.into()) {
@@ -146,15 +147,13 @@ fn check_machine_guid(text: &str) {
     }
 }
 
-/// The bytes of a GUID with dashes, as written.
-fn guid(text: &str) -> Option<Vec<u8>> {
-    let is_dash = |at: usize| [8, 13, 18, 23].contains(&at);
-    let as_guid = |(at, byte): (usize, u8)| match is_dash(at) {
-        true => byte == b'-',
-        false => byte.is_ascii_hexdigit(),
-    };
-    let is_guid = text.len() == 36 && text.bytes().enumerate().all(as_guid);
-    is_guid.then(|| hexadecimal::decode(&text.replace('-', "")))?
+/// The bytes of digits with dashes between them, as written.
+fn dashed(text: &str) -> Option<Vec<u8>> {
+    let is_even = |group: &str| group.len() % 2 == 0;
+    let is_dashed = text.contains('-') && text.split('-').all(is_even);
+    let digits = text.replace('-', "");
+    let is_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (is_dashed && is_digits).then(|| hexadecimal::decode(&digits))?
 }
 
 /// Checks that no value of a request leads it to another place.
