@@ -86,6 +86,19 @@ impl BackOffs {
         }
     }
 
+    /// How many requests back off now.
+    pub fn number(&self) -> usize {
+        let now = Instant::now();
+        self.entries().0.iter().filter(|(_, entry)| now < entry.until).count()
+    }
+
+    /// Forgets all failures. Returns how many requests backed off.
+    pub fn end_all(&self) -> usize {
+        let number = self.number();
+        self.entries().0.clear();
+        number
+    }
+
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,6 +157,18 @@ mod tests {
         assert!(back_offs.holds(&bad));
         back_offs.end(|of_service| !of_service);
         assert!(!back_offs.holds(&bad));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_of_them_can_be_ended() {
+        let back_offs = BackOffs::default();
+        back_offs.failed(&request(1), true);
+        advance(FIRST).await;
+        back_offs.failed(&request(2), false);
+        assert_eq!(back_offs.number(), 1, "the first one is over");
+        assert_eq!(back_offs.end_all(), 1);
+        assert!(!back_offs.holds(&request(2)));
+        assert_eq!(back_offs.number(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,8 @@
 //! lock for one operation at a time.
 
 use std::collections::BTreeMap;
+use std::mem;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,7 +75,7 @@ impl Origin {
     }
 }
 
-/// An answer kept for a request, for the file of kept answers.
+/// An answer kept for a request, as the file of kept answers and the commands show it.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The request.
@@ -84,9 +86,56 @@ pub struct Entry {
     pub freshness: Freshness,
 }
 
+impl Entry {
+    /// How many bytes the answer takes with its request, about: they count against the bound of the
+    /// cache.
+    pub fn bytes(&self) -> usize {
+        bytes(&self.request, Some(&self.answer))
+    }
+}
+
+/// An answer of a page: see [`Cache::page`].
+#[derive(Debug, Clone)]
+pub struct Numbered {
+    /// The number of the answer. An answer that was stored later has a higher number.
+    pub number: u64,
+    /// The answer.
+    pub entry: Entry,
+}
+
+/// How full a cache is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    /// The answers that say something.
+    pub answers: usize,
+    /// The answers that say "nothing for this client".
+    pub nothings: usize,
+    /// The bytes of all these answers with their requests, about.
+    pub bytes: usize,
+    /// The unfinished exchanges remembered.
+    pub exchanges: usize,
+}
+
+/// What [`Cache::clear`] has taken out. To drop it takes time where it holds many answers.
+pub struct Cleared(Answers, Answers);
+
+impl Cleared {
+    /// How many answers were taken out.
+    pub fn len(&self) -> usize {
+        self.0.kept.len() + self.1.kept.len()
+    }
+
+    /// Whether there was no answer.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// An answer kept for a request.
 struct Kept {
     answer: Arc<Answer>,
+    /// The number of the answer: see [`Numbered::number`].
+    number: u64,
     /// Until here the answer is fresh: it serves without a request.
     fresh_until: Instant,
     /// Until here the answer may serve while no fresh answer can be had.
@@ -154,19 +203,38 @@ impl Exchange {
 /// goes first.
 struct Answers {
     kept: LruCache<Arc<Request>, Kept>,
+    /// The requests by the numbers of their answers, for pages: the order of `kept` changes with
+    /// each use.
+    numbers: BTreeMap<u64, Arc<Request>>,
     bytes: usize,
+}
+
+impl Kept {
+    /// The answer with the time that is left to it.
+    fn entry(&self, request: &Arc<Request>, now: Instant) -> Entry {
+        Entry {
+            request: Arc::clone(request),
+            answer: Arc::clone(&self.answer),
+            freshness: Freshness {
+                fresh_for: self.fresh_until.saturating_duration_since(now),
+                stale_for: self.stale_until - self.fresh_until.max(now),
+            },
+        }
+    }
 }
 
 impl Answers {
     fn new() -> Self {
         // `put` keeps the bounds: LruCache would allocate a bound at once.
-        Answers { kept: LruCache::unbounded(), bytes: 0 }
+        Answers { kept: LruCache::unbounded(), numbers: BTreeMap::new(), bytes: 0 }
     }
 
     fn put(&mut self, request: &Arc<Request>, kept: Kept, size: usize) {
         self.bytes += bytes(request, Some(&kept.answer));
+        self.numbers.insert(kept.number, Arc::clone(request));
         if let Some(earlier) = self.kept.put(Arc::clone(request), kept) {
             self.bytes -= bytes(request, Some(&earlier.answer));
+            self.numbers.remove(&earlier.number);
         }
         self.shrink(size);
     }
@@ -176,14 +244,18 @@ impl Answers {
         let is_strict = |(_, kept): &(&Arc<Request>, &Kept)| kept.stale_until <= kept.fresh_until;
         let strict = self.kept.iter().filter(is_strict);
         let strict: Vec<_> = strict.map(|(request, _)| Arc::clone(request)).collect();
-        strict.iter().for_each(|request| self.remove(request));
+        for request in &strict {
+            self.remove(request);
+        }
         self.kept.iter_mut().for_each(|(_, kept)| kept.fresh_until = now);
     }
 
-    fn remove(&mut self, request: &Arc<Request>) {
-        if let Some(kept) = self.kept.pop(request) {
-            self.bytes -= bytes(request, Some(&kept.answer));
-        }
+    /// Forgets the answer for a request. False where there is none.
+    fn remove(&mut self, request: &Arc<Request>) -> bool {
+        let Some(kept) = self.kept.pop(request) else { return false };
+        self.bytes -= bytes(request, Some(&kept.answer));
+        self.numbers.remove(&kept.number);
+        true
     }
 
     /// Forgets answers until at most `size` are left.
@@ -191,6 +263,7 @@ impl Answers {
         while self.kept.len() > size || self.bytes > MOST_BYTES {
             let Some((request, kept)) = self.kept.pop_lru() else { return };
             self.bytes -= bytes(&request, Some(&kept.answer));
+            self.numbers.remove(&kept.number);
         }
     }
 }
@@ -243,15 +316,61 @@ impl Cache {
     pub fn entries(&self, now: Instant) -> Vec<Entry> {
         let entries = self.nothings.kept.iter().rev().chain(self.answers.kept.iter().rev());
         let entries = entries.filter(|(_, kept)| now < kept.stale_until);
-        let entry = |(request, kept): (&Arc<Request>, &Kept)| Entry {
-            request: Arc::clone(request),
-            answer: Arc::clone(&kept.answer),
-            freshness: Freshness {
-                fresh_for: kept.fresh_until.saturating_duration_since(now),
-                stale_for: kept.stale_until - kept.fresh_until.max(now),
-            },
+        entries.map(|(request, kept)| kept.entry(request, now)).collect()
+    }
+
+    /// The answer kept for a request, fresh or stale. To look does not count as a use.
+    pub fn entry(&self, request: &Arc<Request>, now: Instant) -> Option<Entry> {
+        let kept = self.answers.kept.peek(request).or_else(|| self.nothings.kept.peek(request))?;
+        (now < kept.stale_until).then(|| kept.entry(request, now))
+    }
+
+    /// The answers with the next higher numbers than `after`, in the order of their numbers: of at
+    /// most `most` numbers, those that may still serve. Also returns the highest number that was
+    /// looked at, `None` where there is no higher number than `after`.
+    pub fn page(&self, after: u64, most: usize, now: Instant) -> (Vec<Numbered>, Option<u64>) {
+        let next = |answers: &Answers| {
+            let numbers = answers.numbers.range((Bound::Excluded(after), Bound::Unbounded));
+            let numbered = numbers.take(most).map(|(number, request)| {
+                let kept = answers.kept.peek(request).filter(|kept| now < kept.stale_until);
+                (*number, kept.map(|kept| kept.entry(request, now)))
+            });
+            numbered.collect::<Vec<_>>()
         };
-        entries.map(entry).collect()
+        let mut numbered = next(&self.answers);
+        numbered.append(&mut next(&self.nothings));
+        numbered.sort_by_key(|(number, _)| *number);
+        numbered.truncate(most);
+        let last = numbered.last().map(|(number, _)| *number);
+        let numbered = numbered.into_iter();
+        let numbered =
+            numbered.filter_map(|(number, entry)| Some(Numbered { number, entry: entry? }));
+        (numbered.collect(), last)
+    }
+
+    /// Forgets the answer for a request. False where there is none. An unfinished exchange keeps its
+    /// answer.
+    pub fn remove(&mut self, request: &Arc<Request>) -> bool {
+        let removed = self.answers.remove(request) || self.nothings.remove(request);
+        self.changes += u64::from(removed);
+        removed
+    }
+
+    /// Takes all answers out. Unfinished exchanges keep their answers.
+    pub fn clear(&mut self) -> Cleared {
+        self.changes += 1;
+        let answers = mem::replace(&mut self.answers, Answers::new());
+        Cleared(answers, mem::replace(&mut self.nothings, Answers::new()))
+    }
+
+    /// How full the cache is.
+    pub fn fill(&self) -> Fill {
+        Fill {
+            answers: self.answers.kept.len(),
+            nothings: self.nothings.kept.len(),
+            bytes: self.answers.bytes + self.nothings.bytes,
+            exchanges: self.exchanges.len(),
+        }
     }
 
     /// How often an answer was stored or removed.
@@ -373,7 +492,8 @@ impl Cache {
             self.nothings.remove(request);
             return;
         }
-        let kept = Kept { answer: Arc::clone(answer), fresh_until, stale_until };
+        let number = self.changes;
+        let kept = Kept { answer: Arc::clone(answer), number, fresh_until, stale_until };
         let (own, other) = if kept.answer.is_nothing() {
             (&mut self.nothings, &mut self.answers)
         } else {
@@ -727,6 +847,77 @@ mod tests {
             cache.store(&about(number), &long, NO_STORE, start);
         });
         assert_eq!((cache.len(), cache.answers.bytes), (0, 0));
+    }
+
+    /// The clients' numbers of a page, and the number to go on after.
+    fn page(cache: &Cache, after: u64, most: usize, now: Instant) -> (Vec<u32>, Option<u64>) {
+        let (numbered, last) = cache.page(after, most, now);
+        let client = |Numbered { entry, .. }: Numbered| {
+            u32::from_be_bytes(entry.request.sub_options()[0].1.clone().try_into().unwrap())
+        };
+        (numbered.into_iter().map(client).collect(), last)
+    }
+
+    #[test]
+    fn pages_show_each_answer_once_in_the_order_of_storing() {
+        let (mut cache, start) = (Cache::new(10), Instant::now());
+        for number in 1..=5 {
+            let answer = if number % 2 == 0 { nothing() } else { something() };
+            cache.store(&about(number), &answer, lasting(u64::from(number), 0), start);
+        }
+        let (first, last) = page(&cache, 0, 3, start);
+        assert_eq!(first, [1, 2, 3]);
+        // Neither a use nor the end of another answer moves an answer to another page.
+        cache.known(&about(1), &discover(1, 1), start);
+        assert!(cache.remove(&about(2)));
+        assert_eq!(page(&cache, last.unwrap(), 3, start).0, [4, 5]);
+        // An answer that is stored anew is the last one.
+        cache.store(&about(1), &something(), lasting(9, 0), start);
+        assert_eq!(page(&cache, 0, 9, start).0, [3, 4, 5, 1]);
+        // Answers that are over are looked at and left out.
+        let (shown, last) = page(&cache, 0, 2, start + 4 * SECOND);
+        assert_eq!(shown, [0; 0]);
+        assert_eq!(page(&cache, last.unwrap(), 2, start + 4 * SECOND).0, [5, 1]);
+        assert_eq!(page(&cache, u64::MAX - 1, 2, start), (Vec::new(), None));
+    }
+
+    #[test]
+    fn every_way_in_which_an_answer_ends_takes_its_number() {
+        let (mut cache, start) = (Cache::new(3), Instant::now());
+        for number in 0..10 {
+            cache.store(&about(number), &something(), lasting(9, 9), start);
+            cache.store(&about(number), &something(), lasting(9, 0), start);
+        }
+        assert_eq!(page(&cache, 0, 100, start).0, [7, 8, 9]);
+        cache.store(&about(7), &something(), NO_STORE, start);
+        cache.store(&about(8), &nothing(), lasting(9, 9), start);
+        assert_eq!(page(&cache, 0, 100, start).0, [9, 8]);
+        // The first one must not serve stale.
+        cache.expire(start);
+        assert_eq!(page(&cache, 0, 100, start).0, [8]);
+        cache.resize(0);
+        assert_eq!(page(&cache, 0, 100, start), (Vec::new(), None));
+    }
+
+    #[test]
+    fn answers_that_are_removed_are_gone_and_count_as_a_change() {
+        let (mut cache, start) = (Cache::new(10), Instant::now());
+        for number in 1..=3 {
+            cache.store(&about(number), &nothing(), lasting(9, 9), start);
+        }
+        cache.begin_exchange(&about(1), &discover(1, 1), Some(&something()), start);
+        let Fill { answers, nothings, exchanges, .. } = cache.fill();
+        assert_eq!((answers, nothings, exchanges), (0, 3, 1));
+        let changes = cache.changes();
+        assert!(cache.remove(&about(1)) && !cache.remove(&about(1)));
+        assert_eq!(cache.changes(), changes + 1);
+        assert!(cache.entry(&about(1), start).is_none());
+        let kept = cache.entry(&about(2), start + 10 * SECOND).unwrap();
+        assert_eq!(kept.freshness, lasting(0, 8));
+        assert_eq!(cache.clear().len(), 2);
+        let fill = Fill { answers: 0, nothings: 0, bytes: 0, exchanges: 1 };
+        assert_eq!(cache.fill(), fill);
+        assert!(cache.changes() > changes + 1);
     }
 
     #[test]

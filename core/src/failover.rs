@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
@@ -62,6 +63,41 @@ pub enum Unanswered {
     Congested,
 }
 
+/// Whether lookups ask a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// Lookups ask the service.
+    Up,
+    /// Probes alone ask the service.
+    Down,
+    /// Nobody asks the service for this time, because it said so.
+    Paused(Duration),
+}
+
+/// What one service does now, and did lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceStatus {
+    /// The service as in the parameter `url`, without credentials.
+    pub url: String,
+    /// Whether lookups ask the service.
+    pub availability: Availability,
+    /// The last failure in words, and how long ago it was.
+    pub last_failure: Option<(String, Duration)>,
+    /// How long ago the service gave its last good answer.
+    pub last_answer: Option<Duration>,
+}
+
+/// What [`Failover::retry`] has ended and begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retried {
+    /// How many requests back off no longer.
+    pub back_offs: usize,
+    /// How many services are no longer left alone.
+    pub pauses: usize,
+    /// How many services, which are down, are probed now.
+    pub probes: usize,
+}
+
 /// One service and its state.
 struct ServiceState {
     url: ServiceUrl,
@@ -84,6 +120,17 @@ struct Record {
     succeeded: Option<Arc<Request>>,
     /// The service is not asked before, because it said so.
     paused_until: Option<Instant>,
+    /// The last failure in words, and when it was.
+    last_failure: Option<(String, Instant)>,
+    /// When the service gave its last good answer.
+    last_answer: Option<Instant>,
+}
+
+impl Record {
+    /// Notes a failure of the service, or a bad answer.
+    fn note_failure(&mut self, failure: &Failure) {
+        self.last_failure = Some((failure.to_string(), Instant::now()));
+    }
 }
 
 impl ServiceState {
@@ -108,6 +155,22 @@ impl ServiceState {
     /// Whether lookups ask the service now.
     fn is_asked(&self) -> bool {
         self.up.load(Ordering::Relaxed) && !self.is_paused()
+    }
+
+    fn status(&self) -> ServiceStatus {
+        let now = Instant::now();
+        let record = self.record();
+        let pause = record.paused_until.map(|until| until.saturating_duration_since(now));
+        ServiceStatus {
+            url: self.url.to_string(),
+            availability: match pause.filter(|pause| !pause.is_zero()) {
+                Some(pause) => Availability::Paused(pause),
+                None if self.up.load(Ordering::Relaxed) => Availability::Up,
+                None => Availability::Down,
+            },
+            last_failure: record.last_failure.clone().map(|(words, at)| (words, now - at)),
+            last_answer: record.last_answer.map(|at| now - at),
+        }
     }
 }
 
@@ -144,6 +207,43 @@ impl<F: Fetch> Failover<F> {
     /// Remembers a request that could not be made, for the next probe. Any thread.
     pub fn want(&self, request: &Arc<Request>) {
         self.wanted.add(request);
+    }
+
+    /// What each service does now, in the order of the parameter `url`. Any thread.
+    pub fn statuses(&self) -> Vec<ServiceStatus> {
+        self.services.iter().map(ServiceState::status).collect()
+    }
+
+    /// How many requests back off now. Any thread.
+    pub fn back_offs(&self) -> usize {
+        self.back_offs.number()
+    }
+
+    /// Ends the back-off of a request that has an answer now. Any thread.
+    pub fn end_back_off(&self, request: &Arc<Request>) {
+        self.back_offs.answered(request);
+    }
+
+    /// Ends all back-offs and all pauses, and has each service that is down probed at once, on the
+    /// thread of `runtime`. Any thread.
+    pub fn retry(self: &Arc<Self>, runtime: &Handle) -> Retried {
+        let mut retried = Retried { back_offs: self.back_offs.end_all(), pauses: 0, probes: 0 };
+        for (index, service) in self.services.iter().enumerate() {
+            let pause = service.record().paused_until.take();
+            retried.pauses += usize::from(pause.is_some_and(|until| Instant::now() < until));
+            // First: a service that comes up meanwhile has another generation.
+            let generation = service.generation.load(Ordering::Relaxed);
+            if !service.up.load(Ordering::Relaxed) {
+                retried.probes += 1;
+                let failover = Arc::clone(self);
+                runtime.spawn(async move {
+                    if Arc::clone(&failover).probe(index, generation, 0).await {
+                        failover.came_up(index, generation);
+                    }
+                });
+            }
+        }
+        retried
     }
 
     /// Asks the services that are up, one after the other, inside one deadline: each gets an equal
@@ -206,6 +306,7 @@ impl<F: Fetch> Failover<F> {
     fn answered(&self, index: usize, request: &Arc<Request>) {
         self.back_offs.answered(request);
         let mut record = self.services[index].record();
+        record.last_answer = Some(Instant::now());
         record.failed.clear();
         let was_out_of_order = record.bad.len() >= OUT_OF_ORDER_AFTER;
         record.bad.clear();
@@ -239,6 +340,10 @@ impl<F: Fetch> Failover<F> {
                 self.listener.notice(&Event::Failed { service: index, label, failure, url });
             }
         }
+        // A service that was not asked has done nothing.
+        if !matches!(failure, Failure::Unaskable(_)) {
+            service.record().note_failure(failure);
+        }
         if generation != service.generation.load(Ordering::Relaxed) {
             return;
         }
@@ -264,7 +369,7 @@ impl<F: Fetch> Failover<F> {
         };
         if failures >= DOWN_AFTER && service.up.swap(false, Ordering::Relaxed) {
             self.listener.notice(&Event::ServiceDown { service: index, failures, failure });
-            tokio::spawn(Arc::clone(self).bring_up(index));
+            tokio::spawn(Arc::clone(self).bring_up(index, generation));
         }
     }
 
@@ -280,11 +385,20 @@ impl<F: Fetch> Failover<F> {
         }
     }
 
-    /// Probes a service that is down until it is up.
-    async fn bring_up(self: Arc<Self>, index: usize) {
-        probe::until_up(|turn| Arc::clone(&self).probe(index, turn)).await;
+    /// Probes a service that went down in `generation` until it is up.
+    async fn bring_up(self: Arc<Self>, index: usize, generation: u32) {
+        probe::until_up(|turn| Arc::clone(&self).probe(index, generation, turn)).await;
+        self.came_up(index, generation);
+    }
+
+    /// Has lookups ask a service again that went down in `generation`. A later probe of the same
+    /// time finds that it has come up already.
+    fn came_up(&self, index: usize, generation: u32) {
         let service = &self.services[index];
-        service.generation.fetch_add(1, Ordering::Relaxed);
+        let (next, order) = (generation.wrapping_add(1), Ordering::Relaxed);
+        if service.generation.compare_exchange(generation, next, order, order).is_err() {
+            return;
+        }
         {
             let mut record = service.record();
             record.failed.clear();
@@ -295,10 +409,15 @@ impl<F: Fetch> Failover<F> {
         self.listener.notice(&Event::ServiceUp { service: index });
     }
 
-    /// Whether a service answers a request: the last one that succeeded and one that was wanted
-    /// lately, in turn. Any answer will do, even one that is bad for the client.
-    async fn probe(self: Arc<Self>, index: usize, turn: u32) -> bool {
+    /// Whether a service that went down in `generation` answers a request: the last one that
+    /// succeeded and one that was wanted lately, in turn. Any answer will do, even one that is bad
+    /// for the client.
+    async fn probe(self: Arc<Self>, index: usize, generation: u32, turn: u32) -> bool {
         let service = &self.services[index];
+        // Another probe has brought the service back.
+        if service.generation.load(Ordering::Relaxed) != generation {
+            return true;
+        }
         if service.is_paused() {
             return false;
         }
@@ -312,8 +431,14 @@ impl<F: Fetch> Failover<F> {
             return false;
         };
         match self.get(index, &url, self.timeout).await {
-            Ok(_) => true,
+            Ok(_) => {
+                service.record().last_answer = Some(Instant::now());
+                true
+            }
             Err(failure) => {
+                if failure.blame() != Blame::Congestion {
+                    service.record().note_failure(&failure);
+                }
                 self.pause(index, &failure);
                 failure.blame() == Blame::Request
             }

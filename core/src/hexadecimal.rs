@@ -19,9 +19,9 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     hex::decode(digits).ok()
 }
 
-/// Bytes in a form that [`decode`] takes: `0x0a0b`.
+/// The digits of these bytes, in upper case as in a request.
 pub fn encode(bytes: &[u8]) -> String {
-    format!("0x{}", hex::encode(bytes))
+    hex::encode_upper(bytes)
 }
 
 /// The byte of one or two digits.
@@ -41,6 +41,7 @@ mod tests {
             assert_eq!(decode(text).as_deref(), Some(&[10, 11, 255][..]), "{text}");
         }
         assert_eq!(decode(""), Some(Vec::new()));
+        assert_eq!(encode(&[10, 11, 255]), "0A0BFF");
         assert_eq!(decode(&encode(&[10, 11, 255])).as_deref(), Some(&[10, 11, 255][..]));
     }
 

@@ -20,9 +20,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use crate::answer::Answer;
-use crate::cache::{self, Cache, Known, Transaction};
+use crate::cache::{self, Cache, Fill, Freshness, Known, Numbered, Transaction};
 use crate::event::{Event, Label, Listener};
-use crate::failover::{Failover, Readiness, Unanswered};
+use crate::failover::{Failover, Readiness, Retried, ServiceStatus, Unanswered};
 use crate::fetch::{Fetch, Found};
 use crate::guard::guard;
 use crate::request::Request;
@@ -38,6 +38,24 @@ const MOST_LEFT: usize = 32;
 
 /// The most lookups in line that end in one step, while the state is locked.
 const BATCH: usize = 100;
+
+/// The most kept answers that one step looks at or removes, while the state is locked.
+const ANSWERS_AT_ONCE: usize = 500;
+
+/// What an engine does now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineStatus {
+    /// The services, in the order of the parameter `url`.
+    pub services: Vec<ServiceStatus>,
+    /// How many requests back off.
+    pub back_offs: usize,
+    /// How many lookups are in flight.
+    pub in_flight: usize,
+    /// How many lookups stand in line.
+    pub in_line: usize,
+    /// How full the cache is.
+    pub fill: Fill,
+}
 
 /// One packet's question.
 #[derive(Clone)]
@@ -397,6 +415,115 @@ impl<F: Fetch> LookupEngine<F> {
         let now = Instant::now().into_std();
         let changed = state.cache.changes();
         (Some(changed) != changes && !state.closed).then(|| (state.cache.entries(now), changed))
+    }
+
+    /// What the engine does now.
+    pub fn status(&self) -> EngineStatus {
+        let failover = &self.0.failover;
+        let (services, back_offs) = (failover.statuses(), failover.back_offs());
+        let state = self.0.state();
+        EngineStatus {
+            services,
+            back_offs,
+            in_flight: state.in_flight,
+            in_line: state.line.lookups.len(),
+            fill: state.cache.fill(),
+        }
+    }
+
+    /// The answer kept for a request: see [`Cache::entry`].
+    pub fn kept(&self, request: &Arc<Request>) -> Option<cache::Entry> {
+        self.0.state().cache.entry(request, Instant::now().into_std())
+    }
+
+    /// At most `limit` kept answers with higher numbers than `after`, in the order of their numbers:
+    /// see [`Cache::page`]. Fewer than `limit` are the last ones.
+    pub fn page(&self, mut after: u64, limit: usize) -> Vec<Numbered> {
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let most = ANSWERS_AT_ONCE.min(limit - found.len());
+            let now = Instant::now().into_std();
+            let (mut numbered, last) = self.0.state().cache.page(after, most, now);
+            found.append(&mut numbered);
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+        found
+    }
+
+    /// Forgets the answer kept for a request: see [`Cache::remove`].
+    pub fn remove(&self, request: &Arc<Request>) -> bool {
+        self.0.state().cache.remove(request)
+    }
+
+    /// Forgets the kept answers to the requests for which `is_meant` says so, and returns how many
+    /// there were. Works in steps, so that packets do not wait long for the state: an answer that is
+    /// stored meanwhile may stay.
+    pub fn remove_all(&self, is_meant: impl Fn(&Request) -> bool) -> usize {
+        let (mut after, mut removed) = (0, 0);
+        // Answers with higher numbers come from now on. A busy cache would have no end of them.
+        let end = self.0.state().cache.changes();
+        while after < end {
+            let now = Instant::now().into_std();
+            let (numbered, last) = self.0.state().cache.page(after, ANSWERS_AT_ONCE, now);
+            let requests = numbered.into_iter().map(|numbered| numbered.entry.request);
+            let meant: Vec<_> = requests.filter(|request| is_meant(request)).collect();
+            let mut state = self.0.state();
+            removed += meant.iter().filter(|request| state.cache.remove(request)).count();
+            drop(state);
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+        removed
+    }
+
+    /// Forgets all kept answers, and returns how many there were: see [`Cache::clear`].
+    pub fn clear(&self) -> usize {
+        let cleared = self.0.state().cache.clear();
+        let number = cleared.len();
+        // Many answers take time to drop, which the caller may not have.
+        self.0.runtime.spawn_blocking(move || drop(cleared));
+        number
+    }
+
+    /// Keeps an answer as if a service had just given it, and gives it to every packet that waits
+    /// for it. Returns whether the answer is kept: the cache may have no room. A request in flight
+    /// goes on, and its answer will take the place.
+    pub fn insert(&self, request: &Arc<Request>, answer: &Arc<Answer>, life: Freshness) -> bool {
+        let shared = &self.0;
+        let now = Instant::now().into_std();
+        let mut guard = shared.state();
+        let state = &mut *guard;
+        if state.closed {
+            return false;
+        }
+        state.cache.store(request, answer, life, now);
+        let is_kept = state.cache.entry(request, now).is_some();
+        let mut told = Vec::new();
+        if is_kept {
+            let lookup = state.lookups.get_mut(request);
+            let waiting = lookup.map(|lookup| mem::take(&mut lookup.waiting)).unwrap_or_default();
+            for WaitingPacket { transaction, deliver, .. } in waiting {
+                state.cache.begin_exchange(request, &transaction, Some(answer), now);
+                told.push((deliver, Outcome::Answered(Arc::clone(answer), Source::Cached)));
+            }
+        }
+        drop(guard);
+        if is_kept {
+            shared.failover.end_back_off(request);
+        }
+        tell(told);
+        is_kept
+    }
+
+    /// Ends all back-offs and pauses, and probes the services that are down: see
+    /// [`Failover::retry`].
+    pub fn retry(&self) -> Retried {
+        self.0.failover.retry(&self.0.runtime)
     }
 
     /// How many lookups are in flight, and how many stand in line.

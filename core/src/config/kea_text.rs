@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The bytes of Kea's `Element::str()`: the JSON text in which Kea hands the parameters over.
+//! The bytes of Kea's `Element::str()`: the JSON text in which Kea hands over the parameters, and
+//! the arguments of commands.
 
 use serde_json::Value;
 
@@ -19,6 +20,20 @@ pub fn bytes(text: &str) -> Vec<u8> {
 /// A string of Kea's configuration as UTF-8, `None` where its bytes are not.
 pub fn utf8(text: &str) -> Option<String> {
     String::from_utf8(bytes(text)).ok()
+}
+
+/// A value with all its strings as UTF-8. `None` where the bytes of a string are not. The names of
+/// maps stay as they are: Kea writes them so.
+pub fn decoded(value: Value) -> Option<Value> {
+    Some(match value {
+        Value::String(text) => utf8(&text)?.into(),
+        Value::Array(items) => items.into_iter().map(decoded).collect::<Option<Vec<_>>>()?.into(),
+        Value::Object(members) => {
+            let members = members.into_iter().map(|(name, value)| Some((name, decoded(value)?)));
+            Value::Object(members.collect::<Option<_>>()?)
+        }
+        value => value,
+    })
 }
 
 /// A value as an error shows it: as JSON, text as it stands in the configuration.

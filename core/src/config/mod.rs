@@ -17,7 +17,7 @@ use crate::request::ServiceUrl;
 mod document;
 mod error;
 mod given;
-mod kea_text;
+pub mod kea_text;
 pub mod parameter;
 mod service_urls;
 

@@ -232,3 +232,55 @@ async fn a_failure_of_an_earlier_generation_does_not_count() {
     assert!(!failed(0), "a failure of the earlier generation");
     assert!(failed(1), "a failure of the present generation");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_probes_a_service_that_is_down_at_once_and_it_comes_up_once() {
+    let asked = asked(&["a"], |_| Says::Fails);
+    for client in 0..3 {
+        assert!(asked.ask(client).await.is_err());
+    }
+    assert!(asked.all_down());
+    let retry = || asked.failover.retry(&Handle::current());
+    assert_eq!(retry(), Retried { back_offs: 3, pauses: 0, probes: 1 });
+    sleep(Duration::from_millis(1)).await;
+    assert!(asked.all_down(), "the probe failed");
+    asked.fetch.says(Says::Nothing(1));
+    retry();
+    sleep(Duration::from_millis(1)).await;
+    assert!(!asked.all_down());
+    // The regular probes end, and do not bring the service back a second time.
+    asked.fetch.asked();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(asked.fetch.asked(), [""; 0]);
+    let events = asked.heard.events();
+    assert_eq!(events.iter().filter(|event| *event == "0 up").count(), 1, "{events:?}");
+    // When the service is down again, regular probes bring it back.
+    asked.fetch.says(Says::Fails);
+    for client in 0..3 {
+        assert!(asked.ask(client).await.is_err());
+    }
+    assert!(asked.all_down());
+    asked.fetch.says(Says::Nothing(1));
+    sleep(Duration::from_secs(2)).await;
+    assert!(!asked.all_down());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_tells_what_a_service_did_lately() {
+    let asked = asked(&["a", "u:p@b"], |url| match url.contains("//a/") {
+        true => Says::Busy(60),
+        false => Says::Nothing(1),
+    });
+    assert!(asked.ask(1).await.is_ok());
+    advance(Duration::from_secs(5)).await;
+    let [first, second] = asked.failover.statuses().try_into().unwrap();
+    let five_seconds = Duration::from_secs(5);
+    assert_eq!(first.availability, Availability::Paused(Duration::from_secs(55)));
+    assert_eq!(first.last_failure, Some(("status 429".to_owned(), five_seconds)));
+    assert_eq!(first.last_answer, None);
+    assert_eq!((second.url.as_str(), second.availability), ("http://b/", Availability::Up));
+    assert_eq!((second.last_failure, second.last_answer), (None, Some(five_seconds)));
+    let retried = asked.failover.retry(&Handle::current());
+    assert_eq!(retried, Retried { back_offs: 0, pauses: 1, probes: 0 });
+    assert_eq!(asked.failover.statuses()[0].availability, Availability::Up);
+}

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::io::{self, Read as _};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -105,6 +106,8 @@ struct Connected {
     services: Vec<ServiceConnections>,
     /// How long an answer may be used where the service does not say.
     silent: Freshness,
+    /// When the files were read.
+    read: Instant,
 }
 
 impl Client {
@@ -161,6 +164,15 @@ impl Client {
         }
     }
 
+    /// The files and folders that the settings name, and how long ago they were read. Any thread.
+    pub fn files(&self) -> (Vec<PathBuf>, Duration) {
+        let Settings { trust_anchor, client_certificate, bearer_token_file, .. } = &self.settings;
+        let certificate = client_certificate.iter();
+        let certificate = certificate.flat_map(|files| [&files.cert_file, &files.key_file]);
+        let files = bearer_token_file.iter().chain(trust_anchor).chain(certificate);
+        (files.cloned().collect(), self.connected().read.elapsed())
+    }
+
     fn connected(&self) -> Arc<Connected> {
         Arc::clone(&self.connected.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -173,12 +185,13 @@ impl Connected {
         http1: Http1Limits,
         earlier: Option<&Connected>,
     ) -> Result<Self, SetupError> {
+        let read = Instant::now();
         let connections = Connections::new(settings, http1)?;
         let services = settings.services.iter().enumerate().map(|(index, service)| {
             let earlier = earlier.map(|earlier| &earlier.services[index]);
             ServiceConnections::new(service.url(), settings.http2, &connections, earlier)
         });
-        Ok(Connected { services: services.collect(), silent: settings.freshness })
+        Ok(Connected { services: services.collect(), silent: settings.freshness, read })
     }
 }
 

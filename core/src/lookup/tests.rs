@@ -369,3 +369,58 @@ async fn packets_that_wait_are_let_go_when_the_engine_closes() {
     assert_eq!(engine.outcome(1, 1).await, Outcome::LetGo);
     sleep(Duration::from_secs(2)).await;
 }
+
+/// Whether an answer is kept about the client of this number.
+fn is_kept(engine: &Engine, client: u8) -> bool {
+    engine.lookups.kept(&request(client)).is_some()
+}
+
+const HOUR: Freshness =
+    Freshness { fresh_for: Duration::from_secs(3600), stale_for: Duration::ZERO };
+
+#[tokio::test(start_paused = true)]
+async fn an_inserted_answer_serves_packets_that_wait_and_later_ones() {
+    let engine = engine(after(500, Says::Nothing(20)));
+    let waiting = engine.ask(Engine::question(1, 1));
+    sleep(Duration::from_millis(1)).await;
+    assert!(engine.lookups.insert(&request(1), &Arc::default(), HOUR));
+    assert_eq!(waiting.await.unwrap(), answered(Source::Cached));
+    // The packet's exchange carries the answer, and the request in flight ends without a packet.
+    assert_eq!(engine.now(1, 1), Some(answered(Source::Cached)));
+    assert_eq!(engine.now(1, 2), Some(answered(Source::Cached)));
+    assert_eq!(engine.lookups.under_way(), (1, 0));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(engine.lookups.under_way(), (0, 0));
+    // A cache without room, and an engine that is closed.
+    assert!(!engine.lookups.insert(
+        &request(1),
+        &Arc::default(),
+        Freshness { fresh_for: Duration::ZERO, stale_for: Duration::ZERO }
+    ));
+    engine.lookups.close();
+    assert!(!engine.lookups.insert(&request(1), &Arc::default(), HOUR));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inserted_answer_ends_the_back_off_of_its_request() {
+    let engine = engine(Says::Fails);
+    engine.outcome(1, 1).await;
+    assert_eq!(engine.lookups.status().back_offs, 1);
+    assert!(engine.lookups.insert(&request(1), &Arc::default(), HOUR));
+    assert_eq!(engine.lookups.status().back_offs, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_removed_by_what_their_requests_say() {
+    let engine = engine(Says::Nothing(20));
+    for client in 1..=3 {
+        engine.lookups.insert(&request(client), &Arc::default(), HOUR);
+    }
+    let is_second = |request: &Request| request.sub_options()[0].1 == [2];
+    assert_eq!(engine.lookups.remove_all(is_second), 1);
+    assert_eq!([1, 2, 3].map(|client| is_kept(&engine, client)), [true, false, true]);
+    assert!(engine.lookups.remove(&request(1)));
+    assert_eq!(engine.lookups.page(0, 10).len(), 1);
+    assert_eq!(engine.lookups.clear(), 1);
+    assert!(!is_kept(&engine, 3));
+}
