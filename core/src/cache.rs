@@ -348,8 +348,8 @@ impl Cache {
         (numbered.collect(), last)
     }
 
-    /// Forgets the answer for a request. False where there is none. An unfinished exchange keeps its
-    /// answer.
+    /// Forgets the answer for a request. False where there is none. An unfinished exchange keeps
+    /// its answer.
     pub fn remove(&mut self, request: &Arc<Request>) -> bool {
         let removed = self.answers.remove(request) || self.nothings.remove(request);
         self.changes += u64::from(removed);

@@ -436,8 +436,8 @@ impl<F: Fetch> LookupEngine<F> {
         self.0.state().cache.entry(request, Instant::now().into_std())
     }
 
-    /// At most `limit` kept answers with higher numbers than `after`, in the order of their numbers:
-    /// see [`Cache::page`]. Fewer than `limit` are the last ones.
+    /// At most `limit` kept answers with higher numbers than `after`, in the order of their
+    /// numbers: see [`Cache::page`]. Fewer than `limit` are the last ones.
     pub fn page(&self, mut after: u64, limit: usize) -> Vec<Numbered> {
         let mut found = Vec::new();
         while found.len() < limit {
@@ -459,8 +459,8 @@ impl<F: Fetch> LookupEngine<F> {
     }
 
     /// Forgets the kept answers to the requests for which `is_meant` says so, and returns how many
-    /// there were. Works in steps, so that packets do not wait long for the state: an answer that is
-    /// stored meanwhile may stay.
+    /// there were. Works in steps, so that packets do not wait long for the state. An answer that
+    /// is stored meanwhile may stay.
     pub fn remove_all(&self, is_meant: impl Fn(&Request) -> bool) -> usize {
         let (mut after, mut removed) = (0, 0);
         // Answers with higher numbers come from now on. A busy cache would have no end of them.
