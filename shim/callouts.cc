@@ -11,6 +11,7 @@
 #include <memory>
 #include <utility>
 
+#include "kea-hook-remote-opts/shim/commands.h"
 #include "kea-hook-remote-opts/shim/differences.h"
 #include "kea-hook-remote-opts/shim/packet.h"
 #include "kea-hook-remote-opts/src/callouts.rs.h"
@@ -87,6 +88,8 @@ std::int32_t shim_load(LibraryHandle& handle) noexcept {
     bool loaded = false;
     guarded("load", [&] {
         const auto parameters = handle.getParameters();
+        // First: an exception here must not leave a library that is set up.
+        register_commands(handle);
         loaded = load_library(parameters ? parameters->str() : "");
     });
     return loaded ? 0 : 1;

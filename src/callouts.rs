@@ -9,7 +9,7 @@ use remote_opts_core::guard::guard;
 use crate::ffi::{Callout, Packet};
 use crate::log::REMOPTS_EXCEPTION;
 use crate::packet_lookup::PacketLookup;
-use crate::{instance, packet_lookup};
+use crate::{commands, instance, packet_lookup};
 
 // Unsafe: cxx generates the glue of the functions that are declared here.
 #[allow(unsafe_code)]
@@ -25,6 +25,12 @@ mod bridge {
         /// where the configuration does not say. `has_database` says whether a database has a part
         /// of the configuration (`config-control`). Main thread.
         fn server_configured(parked_packet_limit: i64, has_database: bool);
+
+        /// The names of the library's commands. Main thread.
+        fn command_names() -> Vec<String>;
+        /// Runs a command of the library, given as JSON text, and returns its response as JSON text.
+        /// Main thread.
+        fn run_command(command: String) -> String;
 
         /// A packet's lookup. C++ keeps it in the packet's callout context.
         type PacketLookup;
@@ -68,6 +74,14 @@ fn unload_library() {
 
 fn server_configured(parked_packet_limit: i64, has_database: bool) {
     guard((), || instance::configured(parked_packet_limit, has_database));
+}
+
+fn command_names() -> Vec<String> {
+    guard(Vec::new(), commands::names)
+}
+
+fn run_command(command: String) -> String {
+    commands::run(&command)
 }
 
 fn packet_received(query: &Packet, callout: &Callout) {

@@ -5,6 +5,7 @@
 //! packet threads share the instance.
 
 use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -64,6 +65,10 @@ pub struct Instance {
     pub on_error: OnError,
     /// What a client gets whose answer is not there yet.
     pub on_miss: OnMiss,
+    /// How long an answer serves stale where nobody says: the parameter `stale-if-error`.
+    pub stale_for: Duration,
+    /// Asks services. The engine does so through it.
+    pub client: Arc<http::Client>,
     /// Finds answers.
     pub engine: LookupEngine<Arc<http::Client>>,
     /// Where packets are resumed.
@@ -173,7 +178,8 @@ pub fn unload() {
         let is_in_force = instance.is_configured.load(Ordering::Relaxed);
         if is_in_force && Some(cache.changes()) != instance.in_file {
             let entries = cache.entries(Instant::now());
-            write_answers(path, &instance.origin, &entries, &instance.unreadable);
+            // The log shows an error: nobody else is there to be told.
+            let _ = write_answers(path, &instance.origin, &entries, &instance.unreadable);
         }
         // Older answers that still wait to be written are void.
         *writer += 1;
@@ -249,7 +255,7 @@ impl Instance {
             runtime.handle().clone(),
             listener,
         );
-        runtime.handle().spawn(read_files_again(client));
+        runtime.handle().spawn(read_files_again(Arc::clone(&client)));
         if let Some(path) = settings.cache_file.clone() {
             let own = *FILE.lock().unwrap_or_else(PoisonError::into_inner);
             let file = AnswersFile {
@@ -277,6 +283,8 @@ impl Instance {
             timeout: settings.timeout,
             on_error: settings.on_error,
             on_miss: settings.on_miss,
+            stale_for: settings.freshness.stale_for,
+            client,
             engine,
             main_thread,
             places: Arc::default(),
@@ -298,6 +306,30 @@ impl Instance {
             in_file: kept.in_file,
             is_configured: AtomicBool::new(false),
         })
+    }
+}
+
+impl Instance {
+    /// The names of the parameter `query`.
+    pub fn query_names(&self) -> Vec<&str> {
+        self.origin.query.keys().map(String::as_str).collect()
+    }
+
+    /// The file that the parameter `cache-file` names.
+    pub fn cache_file(&self) -> Option<&Path> {
+        self.cache_file.as_deref()
+    }
+
+    /// Writes the kept answers into `cache-file`, and returns how many there are: 0 also where
+    /// there is no such parameter. The error is the system's. Main thread; blocks while the file is
+    /// written.
+    pub fn write_cache_file(&self) -> io::Result<usize> {
+        let Some(path) = &self.cache_file else { return Ok(0) };
+        let _writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+        // With the file locked: no thread writes older answers after these.
+        let Some((entries, _)) = self.engine.kept_since(None) else { return Ok(0) };
+        write_answers(path, &self.origin, &entries, &self.unreadable)?;
+        Ok(entries.len())
     }
 }
 
@@ -351,9 +383,14 @@ async fn read_files_again(client: Arc<http::Client>) {
     }
 }
 
-/// Writes the answers into their file, with [`FILE`] locked. Returns whether the file is written. An
-/// earlier file that could not be read gets another name first. Blocks.
-fn write_answers(path: &Path, origin: &Origin, entries: &[Entry], unreadable: &AtomicBool) -> bool {
+/// Writes the answers into their file, with [`FILE`] locked. An error, which is the system's, is
+/// logged, too. An earlier file that could not be read gets another name first. Blocks.
+fn write_answers(
+    path: &Path,
+    origin: &Origin,
+    entries: &[Entry],
+    unreadable: &AtomicBool,
+) -> io::Result<()> {
     let set_aside = || {
         if unreadable.load(Ordering::Relaxed) {
             cache_file::set_aside(path)?;
@@ -365,7 +402,7 @@ fn write_answers(path: &Path, origin: &Origin, entries: &[Entry], unreadable: &A
     if let Err(error) = &written {
         REMOPTS_CACHE_FILE_NOT_WRITTEN.error([&path.display(), error]);
     }
-    written.is_ok()
+    written
 }
 
 /// The file of kept answers, for the task that writes it.
@@ -392,7 +429,7 @@ async fn keep_file(
             let AnswersFile { path, origin, unreadable, own } = file.clone();
             let write = move || {
                 let writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-                *writer == own && write_answers(&path, &origin, &entries, &unreadable)
+                *writer == own && write_answers(&path, &origin, &entries, &unreadable).is_ok()
             };
             if let Ok(true) = spawn_blocking(move || guard(false, write)).await {
                 written = Some(changes);

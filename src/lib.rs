@@ -10,6 +10,7 @@
 //! | [`exports`] | the functions that Kea looks for in the library |
 //! | [`ffi`] | what Rust calls in C++ |
 //! | [`callouts`] | what C++ calls in Rust |
+//! | [`commands`] | the commands on Kea's control socket |
 //! | [`instance`] | one loaded configuration: load, unload |
 //! | [`packet_lookup`] | one packet's lookup, between its callouts |
 //! | [`query`] | packet → facts → admitted? → request |
@@ -26,6 +27,7 @@
 //! two link attributes in this file are unsafe by their form alone.
 
 pub mod callouts;
+pub mod commands;
 pub mod encode;
 pub mod exports;
 pub mod ffi;

@@ -145,7 +145,7 @@ fn admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx
             let own = queries.request(query, sub_options.clone())?;
             match (engine.reopen_exchange(&transaction, &sub_options, own.as_deref()), own) {
                 (Some(request), _) => request,
-                (None, Some(own)) if queries.may_be_made(&own) => own,
+                (None, Some(own)) if queries.path_error(&own).is_none() => own,
                 (None, own) => {
                     engine.not_looked_up(&transaction);
                     queries.log_not_looked_up(query, own.as_deref())?;

@@ -188,11 +188,6 @@ impl QueryReader {
         Ok(Request::new(sub_options, values).map(Arc::new))
     }
 
-    /// Whether the request may be made: no value leads to another path at a service.
-    pub fn may_be_made(&self, request: &Request) -> bool {
-        request.path_error(&self.services).is_none()
-    }
-
     /// Logs why this query's client is not looked up: `request` must not be made, or nothing names
     /// the client. The error is an exception of Kea's.
     pub fn log_not_looked_up(
@@ -203,7 +198,7 @@ impl QueryReader {
         match request {
             None => return self.log_not_named(query),
             Some(request) => {
-                let error = request.path_error(&self.services);
+                let error = self.path_error(request);
                 if let (Some(error), Some(held_back)) = (error, self.path_values.pass()) {
                     REMOPTS_PATH_VALUE.warn([&label(query), &format_args!("{error}{held_back}")]);
                 }
@@ -228,6 +223,11 @@ impl QueryReader {
         let values = if self.values.is_empty() { "" } else { ", and no value of query" };
         REMOPTS_NOT_NAMED.debug([&label(query), &format_args!("{missing}{values}")]);
         Ok(())
+    }
+
+    /// Why no client is looked up with this request: see [`Request::path_error`]. Any thread.
+    pub fn path_error(&self, request: &Request) -> Option<request::UrlError> {
+        request.path_error(&self.services)
     }
 
     /// The query's place in its DHCP exchange, and its name in the log. The error is an exception of
