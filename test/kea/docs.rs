@@ -77,6 +77,37 @@ fn every_edit_of_the_answers_in_the_documents_is_applied() {
     }
 }
 
+/// The chapter "Commands" has a section for each command, with a request and a response.
+#[test]
+fn every_command_has_its_section() {
+    let text = fs::read_to_string(project().join("docs/operating.md")).expect("docs/operating.md");
+    let (_, text) = text.split_once("\n## Commands\n").expect("the chapter");
+    let (text, _) = text.split_once("\n## ").expect("the chapter's end");
+    let service = Service::json(json!({}));
+    let kea = Setup::new(Threads::Four).hook(json!({"url": service.url("/")})).start();
+    let list = kea.command("list-commands").expect("a response")["arguments"].clone();
+    let names = list.as_array().expect("a list").iter().filter_map(Value::as_str);
+    let names: Vec<_> = names.filter(|name| name.starts_with("remote-opts-")).collect();
+    let mut sections: Vec<_> = text.split("\n### ").skip(1).collect();
+    assert_eq!(sections.len(), names.len(), "{names:?}");
+    for name in names {
+        let heading = format!("`{name}`");
+        let found = sections.iter().position(|section| section.starts_with(&heading));
+        let section = sections.remove(found.unwrap_or_else(|| panic!("no section {heading}")));
+        let blocks = section.split("\n\n").filter(|block| block.starts_with("    {"));
+        let blocks: Vec<Value> =
+            blocks.map(|block| serde_json::from_str(block).expect("JSON")).collect();
+        let [request, response] = blocks.as_slice() else {
+            panic!("{name} needs a request and a response");
+        };
+        assert_eq!(request["command"], name);
+        let arguments = request.get("arguments").cloned().unwrap_or(json!({}));
+        let real = kea.command_with(name, arguments).expect("a response");
+        assert!(!real["text"].to_string().contains("unknown"), "{name}: {real}");
+        assert!(response["result"] == 0 && response["text"].is_string(), "{name}");
+    }
+}
+
 const OPEN_API: &str = "docs/service.openapi.json";
 
 #[test]

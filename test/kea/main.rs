@@ -5,6 +5,7 @@
 
 mod answer;
 mod cache;
+mod commands;
 mod configuration;
 mod crash;
 mod day;
