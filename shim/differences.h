@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 // What differs between the versions of Kea: parking at subnet4_select, the header that splits
-// texts, the name of a parsed expression, and a function that 3.0 does not have.
+// texts, the name of a parsed expression, how a class is tested, and functions that one version
+// lacks.
 #pragma once
 
+#include <eval/evaluate.h>
+#include <exceptions/exceptions.h>
 #include <hooks/hooks.h>
 
 // isc::util::str::tokens: util/strutil.h became util/str.h in 2.5.
@@ -17,8 +20,11 @@
 
 // Pkt::addClass(const ClientClass&, bool), which packet.cc calls and 3.0 does not have. A weak
 // reference lets Kea 3.0 open a library that was built for an earlier version, and refuse it by its
-// version. All versions have the other functions that the shim calls.
+// version. ClientClassDef::getRequired(), which queries.cc calls, is getAdditional() in 3.0. All
+// versions have the other functions that the shim calls.
 __asm__(".weak _ZN3isc4dhcp3Pkt8addClassERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEb");
+__asm__(".weak _ZNK3isc4dhcp14ClientClassDef11getRequiredEv");
+__asm__(".weak _ZNK3isc4dhcp14ClientClassDef13getAdditionalEv");
 
 namespace isc::dhcp {
 // Declared here, because its header, dhcpsrv/subnet.h, includes headers that Debian's kea-dev does
@@ -45,6 +51,33 @@ auto parsed_expression(const Context& context, int) -> decltype(context.expressi
 template <typename Context>
 auto parsed_expression(const Context& context, long) -> decltype(context.expression_) {
     return context.expression_;
+}
+
+// Whether a class is evaluated only where a subnet or a pool asks for it.
+template <typename Class>
+auto is_additional(const Class& definition, int) -> decltype(definition.getAdditional()) {
+    return definition.getAdditional();
+}
+template <typename Class>
+auto is_additional(const Class& definition, long) -> decltype(definition.getRequired()) {
+    return definition.getRequired();
+}
+
+// Puts a query into a class if the class's expression is true of the query. From 2.5 on, a class
+// does so itself. An expression that cannot be evaluated counts as false, as in Kea.
+template <typename Class, typename Query, typename Expression>
+auto test_class(Class& definition, const Query& query, const Expression& expression, int)
+    -> decltype(definition.test(query, expression)) {
+    definition.test(query, expression);
+}
+template <typename Class, typename Query, typename Expression>
+void test_class(Class& definition, const Query& query, const Expression& expression, long) {
+    try {
+        if (isc::dhcp::evaluateBool(*expression, *query)) {
+            query->addClass(definition.getName());
+        }
+    } catch (const isc::Exception&) {
+    }
 }
 
 }  // namespace remote_opts

@@ -9,18 +9,23 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cxx::UniquePtr;
 use remote_opts_core::answer::{self, Answer, Refusal};
 use remote_opts_core::cache::{Entry, Freshness, Numbered};
 use remote_opts_core::config::kea_text;
+use remote_opts_core::event::Label;
 use remote_opts_core::failover::{Availability, ServiceStatus};
 use remote_opts_core::fetch::MAX_BODY;
 use remote_opts_core::guard::guard;
 use remote_opts_core::hexadecimal;
-use remote_opts_core::request::{Request, SUB_OPTIONS};
+use remote_opts_core::request::{Request, SUB_OPTIONS, ServiceUrl};
 use serde_json::{Map, Value, json};
 
+use crate::encode::{EncodedEdit, Encoder};
+use crate::ffi::{self, Packet};
 use crate::instance::{self, Instance};
 use crate::log::{REMOPTS_CACHE_CHANGED, REMOPTS_RETRIED};
+use crate::query::{self, Admission};
 
 /// The result of a command that succeeded (Kea's CONTROL_RESULT_SUCCESS).
 const SUCCESS: u8 = 0;
@@ -47,6 +52,8 @@ const FROM: &str = "from";
 const ANSWER: &str = "answer";
 const FRESH_FOR: &str = "fresh-for";
 const STALE_FOR: &str = "stale-for";
+const PACKET: &str = "packet";
+const FRESH: &str = "fresh";
 
 /// What arguments take, in the words of errors.
 const TAKES_SUB_OPTIONS: &str =
@@ -57,6 +64,8 @@ const TAKES_PREFIX: &str = "the beginning of a URL, as text that is not empty";
 const TAKES_LIMIT: &str = "a whole number of answers from 1 to 500";
 const TAKES_FROM: &str = "\"start\", or the \"id\" of the last answer of the page before";
 const TAKES_ANSWER: &str = "an answer as a service gives it";
+const TAKES_PACKET: &str = "the bytes of a whole DHCPv4 message in hexadecimal digits";
+const TAKES_FRESH: &str = "true or false";
 const TAKES_FRESH_FOR: &str = "a whole number of seconds from 1 to 31536000";
 const TAKES_STALE_FOR: &str = "a whole number of seconds from 0 to 31536000";
 
@@ -68,10 +77,15 @@ struct Command {
     run: fn(&Instance, &mut Arguments) -> Result<Reply, String>,
 }
 
-static COMMANDS: [Command; 8] = [
+static COMMANDS: [Command; 9] = [
     Command { name: "remote-opts-status", takes: &[], run: status },
     Command { name: "remote-opts-retry", takes: &[], run: retry },
     Command { name: "remote-opts-cache-get", takes: &[SUB_OPTIONS_NAME, QUERY], run: get },
+    Command {
+        name: "remote-opts-lookup",
+        takes: &[SUB_OPTIONS_NAME, QUERY, PACKET, FRESH],
+        run: lookup,
+    },
     Command { name: "remote-opts-cache-list", takes: &[LIMIT, FROM], run: list },
     Command {
         name: "remote-opts-cache-insert",
@@ -306,12 +320,133 @@ fn get(instance: &Instance, arguments: &mut Arguments) -> Result<Reply, String> 
     };
     let mut arguments = shown(instance, &entry);
     arguments["answer"] = body(&entry.answer);
-    let text = if entry.freshness.fresh_for.is_zero() {
-        "The kept answer is stale."
-    } else {
-        "The kept answer is fresh."
+    let text = state_of(&entry).to_owned();
+    Ok(Reply { result: SUCCESS, text, arguments: Some(arguments) })
+}
+
+/// Says what becomes of a client's lookup now. Nothing waits for a service: a request that is asked
+/// for is made in the background.
+fn lookup(instance: &Instance, arguments: &mut Arguments) -> Result<Reply, String> {
+    let is_fresh = match arguments.take(FRESH) {
+        None => false,
+        Some(Value::Bool(fresh)) => fresh,
+        Some(value) => return Err(refused(FRESH, &value, TAKES_FRESH)),
     };
-    Ok(Reply { result: SUCCESS, text: text.to_owned(), arguments: Some(arguments) })
+    let packet = arguments.take(PACKET);
+    let mut shown = json!({});
+    let (query, request) = match (packet, arguments.request()?) {
+        (Some(packet), None) => {
+            let query = parse(&packet)?;
+            let (verdict, request) = admitted(instance, &query).map_err(exception)?;
+            shown["packet"] = verdict;
+            (query, request)
+        }
+        (None, Some(request)) => (ffi::empty_query().map_err(exception)?, Some(request)),
+        (Some(_), Some(_)) => {
+            return Err("\"packet\" names the client, so there must be no \"sub-options\" and no \
+                        \"query\" beside it"
+                .to_owned());
+        }
+        (None, None) => return Err(format!("{NAMES_NOBODY}, or \"packet\" has it")),
+    };
+    let Some(request) = request else {
+        let text = "The client is not looked up.".to_owned();
+        return Ok(Reply { result: SUCCESS, text, arguments: Some(shown) });
+    };
+    add_request(&mut shown, &request);
+    let services = instance.queries.services().iter();
+    let at = |service: &ServiceUrl| match request.url(service) {
+        Ok(_) => {
+            json!({ "service": service.to_string(), "url": request.shown_at(service).to_string() })
+        }
+        Err(error) => json!({ "service": service.to_string(), "error": error.to_string() }),
+    };
+    shown["services"] = services.map(at).collect();
+    let mut text = "No answer is kept.".to_owned();
+    if let Some(entry) = instance.engine.kept(&request) {
+        text = state_of(&entry).to_owned();
+        add_life(&mut shown, &entry);
+        shown["answer"] = body(&entry.answer);
+        shown["edits"] = edits(instance, &query, &entry.answer).into();
+    }
+    if is_fresh {
+        if let Some(error) = instance.queries.path_error(&request) {
+            return Err(format!("no service is asked: {error}"));
+        }
+        let label: Label = Arc::new("command remote-opts-lookup");
+        if !instance.engine.ask_anew(&request, &label) {
+            return Err("no service is asked, because the line of lookups is full".to_owned());
+        }
+        text += " A service is being asked, and the next call shows its answer.";
+    }
+    Ok(Reply { result: SUCCESS, text, arguments: Some(shown) })
+}
+
+/// The query with the bytes of the argument `packet`.
+fn parse(packet: &Value) -> Result<UniquePtr<Packet>, String> {
+    let bytes = packet.as_str().and_then(hexadecimal::decode);
+    let bytes = bytes.ok_or_else(|| refused(PACKET, packet, TAKES_PACKET))?;
+    ffi::parse_query(&bytes)
+        .map_err(|exception| format!("{} ({exception})", refused(PACKET, packet, TAKES_PACKET)))
+}
+
+/// Whether the client of a query is looked up, or why not, and what names it.
+fn admitted(
+    instance: &Instance,
+    query: &Packet,
+) -> Result<(Value, Option<Arc<Request>>), cxx::Exception> {
+    let not = |reason: String| (json!({ "looked-up": false, "reason": reason }), None);
+    match instance.queries.admission(query)? {
+        Admission::Admitted => {}
+        Admission::NotAdmitted => {
+            return Ok(not(format!("no filter admits the client: {}", query::compared(query))));
+        }
+        Admission::OtherMessageType => {
+            let kind = query.message_type()?;
+            return Ok(not(format!("no client is looked up for a message of type {kind}")));
+        }
+    }
+    let Some(request) = instance.queries.request(query)? else {
+        return Ok(not("nothing names the client: no sub-option 1, 2 or 9 of option 82 that \
+                       counts, and no value of \"query\""
+            .to_owned()));
+    };
+    if let Some(error) = instance.queries.path_error(&request) {
+        return Ok(not(error.to_string()));
+    }
+    Ok((json!({ "looked-up": true }), Some(request)))
+}
+
+/// Each edit of an answer with what it becomes in a reply to this query.
+fn edits(instance: &Instance, query: &Packet, answer: &Answer) -> Vec<Value> {
+    let mut shown: Vec<_> = answer.refused.iter().map(refusal).collect();
+    let editing = &instance.editing;
+    let encoder = Encoder {
+        query,
+        configuration: editing.configuration(),
+        addresses_as_text: &editing.addresses_as_text,
+    };
+    encoder.with_encoded(answer, |encoded| {
+        for (edit, encoded) in answer.edits.iter().zip(encoded) {
+            let mut one = json!({ "member": edit.member.to_string() });
+            match encoded {
+                EncodedEdit::HeaderField => one["header-field"] = true.into(),
+                EncodedEdit::Removal(code) => one["removed"] = (*code).into(),
+                EncodedEdit::Refused(reason) => one["reason"] = reason.as_str().into(),
+                EncodedEdit::Option(code, payload) => {
+                    one["code"] = (*code).into();
+                    one["hex"] = hexadecimal::encode(payload).into();
+                }
+            }
+            shown.push(one);
+        }
+    });
+    shown
+}
+
+/// The error of a command in which Kea's code has thrown an exception.
+fn exception(exception: cxx::Exception) -> String {
+    format!("Kea has thrown an exception: {exception}")
 }
 
 fn list(instance: &Instance, arguments: &mut Arguments) -> Result<Reply, String> {
@@ -441,21 +576,41 @@ fn write(instance: &Instance, _: &mut Arguments) -> Result<Reply, String> {
     }
 }
 
+/// In words: whether an answer is fresh.
+fn state_of(entry: &Entry) -> &'static str {
+    if entry.freshness.fresh_for.is_zero() {
+        "The kept answer is stale."
+    } else {
+        "The kept answer is fresh."
+    }
+}
+
 /// A kept answer, less what it says.
 fn shown(instance: &Instance, entry: &Entry) -> Value {
     let request = &entry.request;
+    let mut shown = json!({
+        "url": request.shown_at(&instance.editing.first_service).to_string(),
+        "bytes": entry.bytes(),
+    });
+    add_request(&mut shown, request);
+    add_life(&mut shown, entry);
+    shown
+}
+
+/// Adds how long an answer may be used.
+fn add_life(shown: &mut Value, entry: &Entry) {
+    shown["fresh-for"] = seconds(entry.freshness.fresh_for).into();
+    shown["stale-for"] = seconds(entry.freshness.stale_for).into();
+}
+
+/// Adds a request as commands take it.
+fn add_request(shown: &mut Value, request: &Request) {
     let sub_options = request.sub_options().iter();
     let sub_options =
         sub_options.map(|(code, payload)| (code.to_string(), hexadecimal::encode(payload).into()));
     let values = request.values().iter().map(|(name, value)| (name.to_string(), text(value)));
-    json!({
-        "sub-options": sub_options.collect::<Map<_, Value>>(),
-        "query": values.collect::<Map<_, Value>>(),
-        "url": request.shown_at(&instance.editing.first_service).to_string(),
-        "fresh-for": seconds(entry.freshness.fresh_for),
-        "stale-for": seconds(entry.freshness.stale_for),
-        "bytes": entry.bytes(),
-    })
+    shown["sub-options"] = Value::Object(sub_options.collect());
+    shown["query"] = Value::Object(values.collect());
 }
 
 /// A value of a request as the argument `query` takes it.

@@ -9,11 +9,11 @@ pub use bridge::{
     Callout, CalloutHandle, Definition, Expression, LibraryHandle, Packet, Parked, Severity,
 };
 pub(crate) use bridge::{
-    add_to_statistic, can_park, definition_by_code, definition_by_name, has_class_definitions,
-    log_enabled, log_message, lowest_socket, new_definition, packet_label, packet_queue_length,
-    packet_queue_limit, packet_threads, park, parse_expression, shim_dhcp4_srv_configured,
-    shim_load, shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select, shim_unload, shim_version,
-    unwatch_main_thread, watch_main_thread,
+    add_to_statistic, can_park, definition_by_code, definition_by_name, empty_query,
+    has_class_definitions, log_enabled, log_message, lowest_socket, new_definition, packet_label,
+    packet_queue_length, packet_queue_limit, packet_threads, park, parse_expression, parse_query,
+    shim_dhcp4_srv_configured, shim_load, shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select,
+    shim_unload, shim_version, unwatch_main_thread, watch_main_thread,
 };
 
 // Unsafe: cxx generates the glue of the functions that are declared here.
@@ -43,6 +43,7 @@ mod bridge {
         include!("kea-hook-remote-opts/shim/main_thread.h");
         include!("kea-hook-remote-opts/shim/packet.h");
         include!("kea-hook-remote-opts/shim/parking.h");
+        include!("kea-hook-remote-opts/shim/queries.h");
         include!("kea-hook-remote-opts/shim/sockets.h");
         include!("kea-hook-remote-opts/shim/statistics.h");
 
@@ -136,6 +137,12 @@ mod bridge {
         fn set_boot_file_name(self: &Packet, name: &str) -> Result<()>;
         /// Puts the query into a client class; false when the configuration has no such class.
         fn add_class(self: &Packet, name: &str) -> Result<bool>;
+
+        /// A query made of the bytes of a DHCP message, in the client classes in which Kea puts a
+        /// query before pkt4_receive. The error says what is wrong with the message. Main thread.
+        fn parse_query(message: &[u8]) -> Result<UniquePtr<Packet>>;
+        /// A DISCOVER without options, in no client class. Main thread.
+        fn empty_query() -> Result<UniquePtr<Packet>>;
 
         /// A parsed expression of Kea's own language, the language of client classes.
         type Expression;

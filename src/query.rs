@@ -225,6 +225,11 @@ impl QueryReader {
         Ok(())
     }
 
+    /// The services, in the order of the parameter `url`.
+    pub fn services(&self) -> &[ServiceUrl] {
+        &self.services
+    }
+
     /// Why no client is looked up with this request: see [`Request::path_error`]. Any thread.
     pub fn path_error(&self, request: &Request) -> Option<request::UrlError> {
         request.path_error(&self.services)
@@ -273,18 +278,20 @@ fn sub_options(query: &Packet) -> Result<SubOptions, cxx::Exception> {
 /// Logs that no filter admits this query's client, with the facts that the filters compare.
 pub fn log_not_admitted(query: &Packet) {
     if REMOPTS_NOT_ADMITTED.debug_enabled() {
-        let shown = |code, show: fn(&[u8]) -> String| match option(query, code) {
-            Ok(Some(value)) => show(&value),
-            _ => "none".to_owned(),
-        };
-        let user_class = shown(filter::USER_CLASS, |value| format!("\"{}\"", value.escape_ascii()));
-        // In digits that the parameter machine-guid takes.
-        let machine_id = shown(filter::MACHINE_ID, hexadecimal::encode);
-        REMOPTS_NOT_ADMITTED.debug([
-            &label(query),
-            &format_args!("option 77 is {user_class}, option 97 is {machine_id}"),
-        ]);
+        REMOPTS_NOT_ADMITTED.debug([&label(query), &compared(query)]);
     }
+}
+
+/// The facts of a query that the filters compare, in words.
+pub fn compared(query: &Packet) -> String {
+    let shown = |code, show: fn(&[u8]) -> String| match option(query, code) {
+        Ok(Some(value)) => show(&value),
+        _ => "none".to_owned(),
+    };
+    let user_class = shown(filter::USER_CLASS, |value| format!("\"{}\"", value.escape_ascii()));
+    // In digits that the parameter machine-guid takes.
+    let machine_id = shown(filter::MACHINE_ID, hexadecimal::encode);
+    format!("option 77 is {user_class}, option 97 is {machine_id}")
 }
 
 /// How Kea's own log names a packet. Costs a text, so it is for lines that are written.

@@ -520,6 +520,26 @@ impl<F: Fetch> LookupEngine<F> {
         is_kept
     }
 
+    /// Has the services asked, whatever is kept and whatever backs off, if the request is not under
+    /// way. Its answer is kept. Nobody waits for it. `label` names the request in the log. False
+    /// where the line is full, or the engine is closed.
+    pub fn ask_anew(&self, request: &Arc<Request>, label: &Label) -> bool {
+        let shared = &self.0;
+        // No packet is looked at here.
+        let transaction = Transaction { client: Arc::new([]), xid: 0, continues: false };
+        let (request, label) = (Arc::clone(request), Arc::clone(label));
+        let question = Question { request, transaction, label, asks_again: false };
+        let mut state = shared.state();
+        if state.closed {
+            return false;
+        }
+        let begun = shared.begin(&mut state, &question);
+        drop(state);
+        let is_under_way = !matches!(begun, Begun::Shed(_));
+        shared.report_begun(begun, &question);
+        is_under_way
+    }
+
     /// Ends all back-offs and pauses, and probes the services that are down: see
     /// [`Failover::retry`].
     pub fn retry(&self) -> Retried {

@@ -424,3 +424,25 @@ async fn answers_are_removed_by_what_their_requests_say() {
     assert_eq!(engine.lookups.clear(), 1);
     assert!(!is_kept(&engine, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_can_be_made_anew_whatever_is_kept() {
+    let engine = engine(Says::Nothing(20));
+    engine.outcome(1, 1).await;
+    engine.fetch.asked();
+    assert!(engine.lookups.ask_anew(&request(1), &label()));
+    assert!(engine.lookups.ask_anew(&request(1), &label()), "it is under way already");
+    assert_eq!(engine.lookups.under_way(), (1, 0));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(engine.fetch.asked().len(), 1);
+    assert_eq!(engine.lookups.kept(&request(1)).unwrap().freshness.fresh_for.as_secs(), 19);
+    // Also while the request backs off.
+    engine.fetch.says(Says::Fails);
+    engine.outcome(2, 1).await;
+    engine.fetch.asked();
+    assert!(engine.lookups.ask_anew(&request(2), &label()));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(engine.fetch.asked().len(), 1);
+    engine.lookups.close();
+    assert!(!engine.lookups.ask_anew(&request(1), &label()));
+}
