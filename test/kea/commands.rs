@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{FOO_BAR, about, in_both_modes, median, on_miss_for_many, port, size};
+use remote_opts_test_support::dhcp::Client;
 use remote_opts_test_support::kea::{Kea, Setup, Threads};
 use remote_opts_test_support::service::{Answer, Service};
 use remote_opts_test_support::wait_until;
@@ -75,7 +76,7 @@ fn kea_lists_the_commands_and_takes_them_after_a_reload() {
             let list = kea.command("list-commands").unwrap()["arguments"].clone();
             let list = list.as_array().expect("a list");
             let ours = list.iter().filter_map(Value::as_str);
-            assert_eq!(ours.filter(|name| name.starts_with("remote-opts-")).count(), 8, "{list:?}");
+            assert_eq!(ours.filter(|name| name.starts_with("remote-opts-")).count(), 9, "{list:?}");
             good(&kea, "status", json!({}));
             kea.reload().unwrap();
         }
@@ -501,5 +502,141 @@ fn a_retry_probes_a_service_that_is_down() {
         let up = kea.logged(&["REMOPTS_SERVICE_UP"]);
         assert!(up.starts_with("INFO"), "{up}");
         assert_eq!(good(&kea, "status", json!({}))["services"][0]["state"], "up");
+    });
+}
+
+#[test]
+fn a_lookup_shows_urls_and_what_each_edit_becomes() {
+    in_both_modes(|threads| {
+        let (service, second) = (Service::echo(), Service::echo());
+        let urls = [service.url("/a"), second.url("/{mac}")];
+        let parameters = json!({"url": urls, "query": {"mac": "hexstring(pkt4.mac, ':')"}});
+        let kea = setup(threads, &service, parameters).start();
+        let named = json!({"sub-options": {"1": "666f6f"}, "query": {"mac": "02:0c"}});
+        let at = |path: &str, service: &Service| service.url(path);
+        let lookup = good(&kea, "lookup", named.clone());
+        assert_eq!(lookup["sub-options"], json!({"1": "666F6F"}));
+        assert_eq!(lookup["services"][0]["url"], at("/a?sub82_1=666F6F&mac=02:0c", &service));
+        assert_eq!(lookup["services"][1]["url"], at("/02:0c?sub82_1=666F6F", &second));
+        assert_eq!((lookup.get("answer"), lookup.get("edits")), (None, None), "{lookup}");
+
+        let mut arguments = named.clone();
+        arguments["fresh-for"] = json!(600);
+        arguments["answer"] = json!({
+            "options": {
+                "3": ["192.0.2.1", "192.0.2.2"], "6": "no address", "66": "tftp", "67": null,
+                "43": {"6": 3}, "53": 1, "no-such-option": "x",
+            },
+            "next-server": "192.0.2.9",
+        });
+        good(&kea, "cache-insert", arguments);
+        let (_, text, lookup) = run(&kea, "lookup", named);
+        assert!(text.contains("fresh"), "{text}");
+        assert!(lookup["fresh-for"].as_u64() > Some(0) && lookup["answer"].is_object(), "{lookup}");
+        let edits = lookup["edits"].as_array().expect("a list").clone();
+        assert_eq!(edits.len(), 8, "{lookup}");
+        let edit = |key: &str| {
+            let is_of_key = |edit: &&Value| {
+                edit["member"]
+                    .as_str()
+                    .is_some_and(|member| member.starts_with(&format!("{key:?}")))
+            };
+            edits.iter().find(is_of_key).unwrap_or_else(|| panic!("no {key}: {lookup}"))
+        };
+        assert_eq!(
+            (&edit("3")["code"], &edit("3")["hex"]),
+            (&json!(3), &json!("C0000201C0000202"))
+        );
+        assert_eq!((&edit("66")["code"], &edit("66")["hex"]), (&json!(66), &json!("74667470")));
+        assert_eq!(edit("43")["hex"], "060133");
+        assert_eq!(edit("67")["removed"], 67);
+        assert_eq!(edit("next-server")["header-field"], true);
+        for refused in ["6", "53", "no-such-option"] {
+            let edit = edit(refused);
+            assert!(edit["reason"].is_string() && edit.get("hex").is_none(), "{edit}");
+        }
+        assert_eq!(service.asked() + second.asked(), 0);
+        kea.stop().assert_clean();
+    });
+}
+
+/// Bytes in hexadecimal.
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_lookup_of_a_packet_says_whether_its_client_is_looked_up_and_what_names_it() {
+    in_both_modes(|threads| {
+        let service = Service::echo();
+        let parameters = json!({"user-class": "iPXE", "match": "member('rack')"});
+        let kea = setup(threads, &service, parameters)
+            .set("client-classes", json!([{"name": "rack", "test": "option[60].text == 'rack'"}]))
+            .start();
+        let packet = |client: &Client| json!({"packet": digits(&client.discover_on_the_wire())});
+        let lookup = |client: &Client| good(&kea, "lookup", packet(client));
+        for (code, value) in [(77, "iPXE"), (60, "rack")] {
+            let client = kea.client().with(code, value).with(82, FOO_BAR);
+            let shown = lookup(&client);
+            assert_eq!(shown["packet"], json!({"looked-up": true}), "{shown}");
+            assert_eq!(shown["sub-options"], json!({"1": "666F6F", "2": "626172"}));
+        }
+        let refused = lookup(&kea.client().with(77, "other").with(82, FOO_BAR));
+        assert_eq!(refused["packet"]["looked-up"], false);
+        let reason = refused["packet"]["reason"].as_str().expect("a reason");
+        assert!(reason.contains("no filter") && reason.contains("\"other\""), "{reason}");
+        assert_eq!(refused.get("services"), None);
+        let unnamed = lookup(&kea.client().with(77, "iPXE"));
+        let reason = unnamed["packet"]["reason"].as_str().expect("a reason");
+        assert!(reason.contains("nothing names"), "{reason}");
+        let mut release = kea.client().with(82, FOO_BAR).discover_on_the_wire();
+        // The value of option 53, which is the first option.
+        release[242] = 7;
+        let shown = good(&kea, "lookup", json!({"packet": digits(&release)}));
+        assert!(shown["packet"]["reason"].to_string().contains("type 7"), "{shown}");
+        assert_eq!(service.asked(), 0);
+    });
+}
+
+#[test]
+fn a_fresh_lookup_asks_in_the_background_and_the_next_one_shows_the_answer() {
+    in_both_modes(|threads| {
+        let service = Service::json(json!({"224": "old"}));
+        let kea = setup(threads, &service, json!({"timeout": 60_000})).start();
+        kea.client().with(82, port(1)).discover();
+        service.answer(Answer::json(json!({"224": "new"})));
+        service.hold();
+        let mut fresh = at_port(1);
+        fresh["fresh"] = json!(true);
+        let (result, text, shown) = run(&kea, "lookup", fresh);
+        assert_eq!((result, &shown["answer"]["224"]), (0, &json!("old")));
+        assert!(text.contains("is being asked"), "{text}");
+        service.wait_until_open(1);
+        // Nobody waits: Kea answers clients from what is kept.
+        assert_eq!(kea.client().with(82, port(1)).discover().chain().as_deref(), Some("old"));
+        service.release();
+        wait_until("the new answer", || good(&kea, "lookup", at_port(1))["answer"]["224"] == "new");
+        assert_eq!(kea.client().with(82, port(1)).discover().chain().as_deref(), Some("new"));
+        assert_eq!(service.asked(), 2);
+    });
+}
+
+#[test]
+fn a_lookup_that_cannot_be_is_refused() {
+    in_both_modes(|threads| {
+        let service = Service::echo();
+        let kea = setup(threads, &service, json!({})).start();
+        for (wrong, words) in [
+            (json!({}), "\"packet\""),
+            (json!({"packet": "00"}), "DHCPv4 message"),
+            (json!({"packet": "x"}), "DHCPv4 message"),
+            (json!({"packet": 7}), "DHCPv4 message"),
+            (json!({"packet": "00", "sub-options": {"1": "00"}}), "beside it"),
+            (json!({"sub-options": {"1": "00"}, "fresh": 1}), "\"fresh\""),
+            (json!({"sub-options": {"1": "00"}, "wait": true}), "\"wait\""),
+        ] {
+            assert_refused(&kea, "lookup", wrong, &[words]);
+        }
+        assert_eq!(service.asked(), 0);
     });
 }

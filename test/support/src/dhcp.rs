@@ -189,6 +189,11 @@ impl Client {
         self.send_discover_again()
     }
 
+    /// The bytes of a DISCOVER through the relay agent.
+    pub fn discover_on_the_wire(&self) -> Vec<u8> {
+        self.query(Ipv4Addr::LOCALHOST, MessageType::Discover, Ipv4Addr::UNSPECIFIED, &[])
+    }
+
     /// Sends the same DISCOVER once more, as a client does that has had no reply, and waits for the
     /// reply.
     pub fn discover_again(&self) -> Reply {
