@@ -506,8 +506,12 @@ impl<F: Fetch> LookupEngine<F> {
         let mut told = Vec::new();
         if is_kept {
             let lookup = state.lookups.get_mut(request);
-            let waiting = lookup.map(|lookup| mem::take(&mut lookup.waiting)).unwrap_or_default();
-            for WaitingPacket { transaction, deliver, .. } in waiting {
+            let waiting = lookup.map(|lookup| {
+                // The next packets of these clients find the answer, however the lookup ends.
+                lookup.left.clear();
+                mem::take(&mut lookup.waiting)
+            });
+            for WaitingPacket { transaction, deliver, .. } in waiting.unwrap_or_default() {
                 state.cache.begin_exchange(request, &transaction, Some(answer), now);
                 told.push((deliver, Outcome::Answered(Arc::clone(answer), Source::Cached)));
             }

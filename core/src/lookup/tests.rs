@@ -446,3 +446,12 @@ async fn a_request_can_be_made_anew_whatever_is_kept() {
     engine.lookups.close();
     assert!(!engine.lookups.ask_anew(&request(1), &label()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_inserted_answer_is_fresh_for_a_client_that_has_left_a_lookup_that_fails() {
+    let engine = engine(after(500, Says::Fails));
+    assert_eq!(engine.lookups.leave(&Engine::question(1, 1), false), Outcome::Shed);
+    assert!(engine.lookups.insert(&request(1), &Arc::default(), HOUR));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(engine.now(1, 2), Some(answered(Source::Cached)));
+}
