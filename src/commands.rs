@@ -406,7 +406,8 @@ fn admitted(
             return Ok(not(format!("no client is looked up for a message of type {kind}")));
         }
     }
-    let Some(request) = instance.queries.request(query)? else {
+    let sub_options = instance.queries.sub_options(query)?;
+    let Some(request) = instance.queries.request(query, sub_options)? else {
         return Ok(not("nothing names the client: no sub-option 1, 2 or 9 of option 82 that \
                        counts, and no value of \"query\""
             .to_owned()));
