@@ -332,7 +332,12 @@ impl<F: Fetch> Failover<F> {
         url: &Url,
     ) {
         let service = &self.services[index];
-        match failure.blame() {
+        let blame = failure.blame();
+        // A service that was not asked has done nothing.
+        if blame != Blame::Congestion && !matches!(failure, Failure::Unaskable(_)) {
+            service.record().note_failure(failure);
+        }
+        match blame {
             Blame::Congestion => {
                 return self.listener.notice(&Event::Congested { label, failure });
             }
@@ -340,14 +345,10 @@ impl<F: Fetch> Failover<F> {
                 self.listener.notice(&Event::Failed { service: index, label, failure, url });
             }
         }
-        // A service that was not asked has done nothing.
-        if !matches!(failure, Failure::Unaskable(_)) {
-            service.record().note_failure(failure);
-        }
         if generation != service.generation.load(Ordering::Relaxed) {
             return;
         }
-        if failure.blame() == Blame::Request {
+        if blame == Blame::Request {
             // A service that responds works. One that was not asked has shown nothing.
             if !matches!(failure, Failure::Unaskable(_)) {
                 let mut record = service.record();

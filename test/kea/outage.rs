@@ -279,8 +279,9 @@ fn with_on_miss_retry_a_client_whose_lookups_fail_is_answered_by_its_second_pack
         let parameters = json!({"on-miss": "retry"});
         let kea = setup(threads, &service, parameters).debug(HOOK_LOGGER).start();
         let [known, new] = [1, 2].map(|number| kea.client().with(82, port(number)));
-        // The lookup may end a moment after its line.
-        let again = |client: &Client| {
+        let twice = |client: &Client| {
+            client.send_discover();
+            kea.logged(&["REMOPTS_DROPPED", &client.tid()]);
             let mut offer = None;
             wait_until("the answer", || {
                 client.send_discover_again();
@@ -289,18 +290,18 @@ fn with_on_miss_retry_a_client_whose_lookups_fail_is_answered_by_its_second_pack
             });
             offer.unwrap()
         };
-        let twice = |client: &Client| {
-            client.send_discover();
-            kea.logged(&["REMOPTS_DROPPED", &client.tid()]);
-            again(client)
-        };
         assert_eq!(twice(&known).chain(), Some(about(1)));
         service.answer(Answer::status(500, ""));
         for (client, chain) in [(&known, Some(about(1))), (&new, None)] {
             client.send_discover();
             kea.logged(&["REMOPTS_DROPPED", &client.tid()]);
             kea.logged(&["REMOPTS_LOOKUP_FAILED", &client.tid()]);
-            assert_eq!(again(client).chain(), chain);
+            // The line comes before the lookup's end.
+            wait_until("the end of the lookup", || {
+                let status = kea.command("remote-opts-status").expect("a response");
+                status["arguments"]["in-flight"] == 0
+            });
+            assert_eq!(client.discover_again().chain(), chain);
         }
     });
 }
