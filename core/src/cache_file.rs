@@ -338,6 +338,19 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_an_earlier_version_that_names_nobody_costs_no_other_line() {
+        let (_folder, path) = path();
+        write(&path, &[entry_of(1, HOUR, HOUR), entry_of(2, HOUR, HOUR)]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let nameless = text.replace("\"01\"", "\"\"").replace("\"0100ff\"", "\"\"");
+        assert_ne!(nameless, text);
+        fs::write(&path, nameless).unwrap();
+        let mut cache = Cache::new(10);
+        read(&path, &mut cache).unwrap();
+        assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
     fn a_file_that_cannot_be_written_leaves_the_earlier_one() {
         let (folder, path) = path();
         write(&path, &[entry_of(1, HOUR, HOUR)]).unwrap();
