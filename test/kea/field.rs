@@ -369,6 +369,10 @@ fn option_43_begins_and_ends_as_switches_and_raspberry_pis_need() {
                 assert_eq!(reply.option(43).as_deref(), Some(payload));
             }
         }
+        // A sub-option 43 of another option is not option 43.
+        service.answer(Answer::json(json!({"225": {"43": {"255": "x"}}})));
+        let offer = kea.client().with(82, FOO_BAR).discover();
+        assert_eq!(offer.option(225).as_deref(), Some(&b"\x2b\x03\xff\x01x"[..]));
         service.answer(Answer::json(json!({"43": {"255": "x"}})));
         let client = kea.client().with(82, FOO_BAR);
         assert_eq!(client.discover().option(43), None);
