@@ -112,7 +112,7 @@ pub struct Fill {
     pub nothings: usize,
     /// The bytes of all these answers with their requests, about.
     pub bytes: usize,
-    /// The unfinished exchanges remembered.
+    /// The exchanges remembered: those that are not over, and those that had their ACK lately.
     pub exchanges: usize,
 }
 
