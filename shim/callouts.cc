@@ -14,6 +14,7 @@
 #include "kea-hook-remote-opts/shim/commands.h"
 #include "kea-hook-remote-opts/shim/differences.h"
 #include "kea-hook-remote-opts/shim/packet.h"
+#include "kea-hook-remote-opts/shim/statistics.h"
 #include "kea-hook-remote-opts/src/callouts.rs.h"
 
 using isc::dhcp::Pkt4Ptr;
@@ -90,6 +91,7 @@ std::int32_t shim_load(LibraryHandle& handle) noexcept {
         const auto parameters = handle.getParameters();
         // First: an exception here must not leave a library that is set up.
         register_commands(handle);
+        register_statistic_commands(handle);
         loaded = load_library(parameters ? parameters->str() : "");
     });
     return loaded ? 0 : 1;

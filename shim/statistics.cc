@@ -3,14 +3,69 @@
 
 #include "kea-hook-remote-opts/shim/statistics.h"
 
+#include <cc/command_interpreter.h>
+#include <cc/data.h>
+#include <hooks/callout_handle.h>
 #include <stats/stats_mgr.h>
 
+#include <exception>
 #include <string>
+
+#include "kea-hook-remote-opts/src/callouts.rs.h"
+
+using isc::data::ConstElementPtr;
+using isc::hooks::CalloutHandle;
+using isc::hooks::LibraryHandle;
+using isc::stats::StatsMgr;
 
 namespace remote_opts {
 
+namespace {
+
+// One of Kea's own handlers of commands.
+using Handler = ConstElementPtr (*)(const std::string&, const ConstElementPtr&);
+
+// Runs a command by Kea's own handler, with the library's statistics up to date. Without a response
+// Kea says that the command has met an error, so an exception needs no response of its own.
+template <Handler handler>
+int run(CalloutHandle& handle) noexcept {
+    try {
+        publish_statistics();
+        ConstElementPtr command;
+        handle.getArgument("command", command);
+        ConstElementPtr arguments;
+        const auto name = isc::config::parseCommand(arguments, command);
+        handle.setArgument("response", handler(name, arguments));
+    } catch (const std::exception& exception) {
+        log_exception("a command", rust::String::lossy(exception.what()));
+    } catch (...) {
+        log_exception("a command", "exception of an unknown type");
+    }
+    return 0;
+}
+
+}  // namespace
+
 void add_to_statistic(rust::Str name, std::int64_t number) {
-    isc::stats::StatsMgr::instance().addValue(std::string(name), number);
+    StatsMgr::instance().addValue(std::string(name), number);
+}
+
+void set_statistic(rust::Str name, std::int64_t value) {
+    StatsMgr::instance().setValue(std::string(name), value);
+}
+
+std::int64_t statistic(rust::Str name) {
+    const auto observation = StatsMgr::instance().getObservation(std::string(name));
+    return observation ? observation->getInteger().first : 0;
+}
+
+void remove_statistic(rust::Str name) { StatsMgr::instance().del(std::string(name)); }
+
+void register_statistic_commands(LibraryHandle& handle) {
+    handle.registerCommandCallout("statistic-get", run<StatsMgr::statisticGetHandler>);
+    handle.registerCommandCallout("statistic-get-all", run<StatsMgr::statisticGetAllHandler>);
+    handle.registerCommandCallout("statistic-reset", run<StatsMgr::statisticResetHandler>);
+    handle.registerCommandCallout("statistic-reset-all", run<StatsMgr::statisticResetAllHandler>);
 }
 
 }  // namespace remote_opts

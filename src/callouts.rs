@@ -28,6 +28,8 @@ mod bridge {
 
         /// The names of the library's commands. Main thread.
         fn command_names() -> Vec<String>;
+        /// Brings Kea's statistics up to date. Main thread.
+        fn publish_statistics();
         /// Runs a command of the library, given as JSON text, and returns its response as JSON text.
         /// Main thread.
         fn run_command(command: String) -> String;
@@ -78,6 +80,10 @@ fn server_configured(parked_packet_limit: i64, has_database: bool) {
 
 fn command_names() -> Vec<String> {
     guard(Vec::new(), commands::names)
+}
+
+fn publish_statistics() {
+    guard((), instance::publish_statistics);
 }
 
 fn run_command(command: String) -> String {

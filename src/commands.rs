@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cxx::UniquePtr;
-use remote_opts_core::answer::{self, Answer, Refusal};
+use remote_opts_core::answer::{self, Answer, Given, Refusal};
 use remote_opts_core::cache::{Entry, Freshness, Numbered};
 use remote_opts_core::config::kea_text;
 use remote_opts_core::event::Label;
@@ -476,7 +476,7 @@ fn insert(instance: &Instance, arguments: &mut Arguments) -> Result<Reply, Strin
     if body.len() > MAX_BODY {
         return Err(format!("argument \"answer\" is longer than {MAX_BODY} bytes"));
     }
-    let answer = answer::parse(body.as_bytes())
+    let mut answer = answer::parse(body.as_bytes())
         .map_err(|error| format!("argument \"answer\" cannot be {}: {error}", start_of(&body)))?;
     let fresh_for = arguments.number(FRESH_FOR, 1..=LONGEST_LIFE, TAKES_FRESH_FOR)?;
     let fresh_for = fresh_for.ok_or_else(|| missing(FRESH_FOR, TAKES_FRESH_FOR))?;
@@ -495,6 +495,7 @@ fn insert(instance: &Instance, arguments: &mut Arguments) -> Result<Reply, Strin
         fresh_for: Duration::from_secs(fresh_for),
         stale_for: stale_for.map_or(instance.stale_for, Duration::from_secs),
     };
+    answer.given = Given::now(&"the command remote-opts-cache-insert".into());
     let refused: Vec<_> = answer.refused.iter().map(refusal).collect();
     if !instance.engine.insert(&request, &Arc::new(answer), freshness) {
         return Err("the answer is not kept: \"cache-size\" has no room for it".to_owned());

@@ -12,8 +12,9 @@ pub(crate) use bridge::{
     add_to_statistic, can_park, definition_by_code, definition_by_name, empty_query,
     has_class_definitions, log_enabled, log_message, lowest_socket, new_definition, packet_label,
     packet_queue_length, packet_queue_limit, packet_threads, park, parse_expression, parse_query,
-    shim_dhcp4_srv_configured, shim_load, shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select,
-    shim_unload, shim_version, unwatch_main_thread, watch_main_thread,
+    remove_statistic, set_statistic, shim_dhcp4_srv_configured, shim_load, shim_pkt4_receive,
+    shim_pkt4_send, shim_subnet4_select, shim_unload, shim_version, statistic, unwatch_main_thread,
+    watch_main_thread,
 };
 
 // Unsafe: cxx generates the glue of the functions that are declared here.
@@ -230,9 +231,14 @@ mod bridge {
         /// many: Kea's main thread waits by select(), which takes only lower ones.
         fn lowest_socket() -> usize;
 
-        /// Adds `number` to a statistic of Kea, and makes the statistic known. In a callout, or on
-        /// Kea's main thread.
+        /// Adds `number` to a statistic of Kea, and makes the statistic known. Main thread.
         fn add_to_statistic(name: &str, number: i64) -> Result<()>;
+        /// Sets a statistic of Kea, and makes it known. Main thread.
+        fn set_statistic(name: &str, value: i64) -> Result<()>;
+        /// The value of a statistic of Kea; 0 where Kea does not know it. Main thread.
+        fn statistic(name: &str) -> Result<i64>;
+        /// Removes a statistic of Kea, if Kea knows it. Main thread.
+        fn remove_statistic(name: &str) -> Result<()>;
 
         /// Whether Kea's logger `remote-opts-hooks` writes a message of this severity.
         /// `debug_level` (0 to 99) counts for [`Severity::Debug`] alone. Any thread.

@@ -36,7 +36,7 @@ use crate::log::{
 use crate::main_thread::MainThread;
 use crate::parking::ParkingPlaces;
 use crate::query::QueryReader;
-use crate::statistics;
+use crate::statistics::{self, Gauges};
 
 /// Lines about refused members of answers in ten seconds. One answer may have many such members,
 /// and the operator needs them all.
@@ -188,6 +188,8 @@ pub fn unload() {
     let kept_origin = instance.kept_origin.lock().unwrap_or_else(PoisonError::into_inner).take();
     let origin = kept_origin.unwrap_or_else(|| instance.origin.clone());
     drop(instance);
+    // Nothing is parked or in flight any more, and nobody asks for the numbers before a next load.
+    publish_statistics();
     *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some((cache, origin));
     if waiting > 0 {
         REMOPTS_LET_GO.info([&waiting]);
@@ -235,7 +237,7 @@ impl Instance {
             settings.services.clone(),
             settings.require_relay,
         )?;
-        let listener = Arc::new(LogListener::new(&settings.services));
+        let listener = Arc::new(LogListener::new(&settings.services, settings.on_error));
         let runtime = Runtime::start()?;
         let failover = Failover::new(
             settings.services.clone(),
@@ -266,16 +268,11 @@ impl Instance {
             };
             runtime.handle().spawn(keep_file(engine.clone(), file, kept.in_file));
         }
-        statistics::announce();
         let services: Vec<_> = settings.services.iter().map(ServiceUrl::to_string).collect();
+        statistics::announce(&services);
         REMOPTS_LOADED.info([
             &env!("CARGO_PKG_VERSION"),
-            &format_args!(
-                "{} about {}, for at most {} ms each",
-                services.join(" or else "),
-                settings.filter,
-                settings.timeout.as_millis()
-            ),
+            &format_args!("{} {}", services.join(" or else "), in_words(&settings)),
         ]);
         Ok(Instance {
             _runtime: runtime,
@@ -309,7 +306,27 @@ impl Instance {
     }
 }
 
+/// Brings Kea's statistics up to date. Main thread.
+pub fn publish_statistics() {
+    statistics::publish(&current().map(|instance| instance.gauges()).unwrap_or_default());
+}
+
 impl Instance {
+    /// What goes up and down among the statistics.
+    fn gauges(&self) -> Gauges {
+        let status = self.engine.status();
+        Gauges {
+            parked: self.places.taken(),
+            in_flight: status.in_flight,
+            in_flight_most: self.engine.take_most_in_flight(),
+            in_line: status.in_line,
+            back_offs: status.back_offs,
+            kept_answers: status.fill.answers + status.fill.nothings,
+            kept_bytes: status.fill.bytes,
+            services: status.services.into_iter().map(|service| service.availability).collect(),
+        }
+    }
+
     /// The names of the parameter `query`.
     pub fn query_names(&self) -> Vec<&str> {
         self.origin.query.keys().map(String::as_str).collect()
@@ -331,6 +348,37 @@ impl Instance {
         write_answers(path, &self.origin, &entries, &self.unreadable)?;
         Ok(entries.len())
     }
+}
+
+/// What an operator asks first of the settings, beside the services.
+fn in_words(settings: &Settings) -> String {
+    let Settings { filter, timeout, cache_size, freshness, .. } = settings;
+    let mut words = format!("about {filter}, for at most {} ms each", timeout.as_millis());
+    words += match settings.on_error {
+        OnError::Continue => "; on-error is continue",
+        OnError::Drop => "; on-error is drop",
+    };
+    words += match settings.on_miss {
+        OnMiss::Wait => ", on-miss is wait",
+        OnMiss::Retry => ", on-miss is retry",
+    };
+    words += &format!(
+        "; up to {cache_size} answers are kept, fresh for {} s and stale for {} s where the service \
+         does not say",
+        freshness.fresh_for.as_secs(),
+        freshness.stale_for.as_secs()
+    );
+    match &settings.cache_file {
+        Some(file) => words += &format!(", in {}", file.display()),
+        None => words += ", in memory alone",
+    }
+    words += match (&settings.bearer_token_file, &settings.client_certificate) {
+        (None, None) => "; without a token and without a client certificate",
+        (Some(_), None) => "; with a token",
+        (None, Some(_)) => "; with a client certificate",
+        (Some(_), Some(_)) => "; with a token and a client certificate",
+    };
+    words
 }
 
 /// The answers that a configuration begins with.

@@ -32,6 +32,12 @@ impl<const N: usize> Message<N> {
         ffi::log_enabled(Severity::Debug, PACKET)
     }
 
+    /// Whether [`info`](Self::info) would write a line. To be asked before arguments are made that
+    /// cost something.
+    pub fn info_enabled(&self) -> bool {
+        ffi::log_enabled(Severity::Info, 0)
+    }
+
     /// Logs at Kea's debug level 40. An argument becomes text only when the line is written.
     pub fn debug(&self, arguments: [&dyn Display; N]) {
         self.log(Severity::Debug, PACKET, arguments);

@@ -20,7 +20,7 @@ use crate::ffi;
 use crate::log::REMOPTS_EXCEPTION;
 
 /// The time from one look for room in Kea's packet queue to the next. Kea's threads need longer to
-/// empty half of the queue.
+/// empty a quarter of the queue.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// The longest that work waits for room. After that it is done without room, one piece at each
 /// look, so that it fills the queue no faster than Kea empties it.
@@ -79,10 +79,11 @@ impl Drop for MainThread {
 }
 
 /// Whether Kea's packet queue has room for a packet that goes on. When the queue is full, Kea drops
-/// the packet that has waited longest. Half of the queue is left to new packets.
+/// the packet that has waited longest. Three quarters of the queue are left to new packets: in a storm of
+/// 5,000 clients within a second, with half of the queue Kea still dropped one packet in a hundred.
 fn has_room() -> bool {
     match (ffi::packet_queue_length(), ffi::packet_queue_limit()) {
-        (Ok(length), Ok(limit)) => limit == 0 || length <= limit / 2,
+        (Ok(length), Ok(limit)) => limit == 0 || length <= limit / 4,
         // Without figures, packets go on at once.
         _ => true,
     }

@@ -22,15 +22,16 @@ use crate::encode::Encoder;
 use crate::ffi::{self, Callout, Packet};
 use crate::instance::{self, Editing, Instance};
 use crate::log::{
-    Message, REMOPTS_CACHED, REMOPTS_DROPPED, REMOPTS_DROPPED_BY_SERVICE, REMOPTS_EDIT_REFUSED,
-    REMOPTS_EDITED, REMOPTS_EXCEPTION, REMOPTS_LOOKUP_EMPTY, REMOPTS_NAK_HELD_BACK,
-    REMOPTS_NOT_EDITED, REMOPTS_PARKING_FULL, REMOPTS_RETRANSMISSION, REMOPTS_STALE,
-    REMOPTS_SUPERSEDED,
+    Message, REMOPTS_ACKED, REMOPTS_CACHED, REMOPTS_DROPPED, REMOPTS_DROPPED_BY_SERVICE,
+    REMOPTS_EDIT_REFUSED, REMOPTS_EDITED, REMOPTS_EXCEPTION, REMOPTS_LOOKUP_EMPTY,
+    REMOPTS_NAK_HELD_BACK, REMOPTS_NOT_EDITED, REMOPTS_PARKING_FULL, REMOPTS_RETRANSMISSION,
+    REMOPTS_STALE, REMOPTS_SUPERSEDED,
 };
 use crate::main_thread::{MainThread, Work};
 use crate::parking::{ParkedPacket, ParkingPlaces, Place, Slot};
 use crate::query::{self, Admission};
-use crate::{reply, statistics};
+use crate::reply::{self, Written};
+use crate::statistics::{self, Counter};
 
 /// How much longer than `timeout` a packet thread waits that cannot park its packet. The engine
 /// itself keeps the time, so a thread that waits this long has met a bug.
@@ -77,14 +78,14 @@ impl Verdict {
 }
 
 /// The statistic that counts this outcome; `None` for a packet that was let go.
-fn statistic(outcome: &Outcome) -> Option<&'static str> {
+fn statistic(outcome: &Outcome) -> Option<&'static Counter> {
     match outcome {
-        Outcome::Answered(_, Source::Cached) => Some(statistics::CACHED),
-        Outcome::Answered(_, Source::Asked) => Some(statistics::ASKED),
-        Outcome::Answered(_, Source::Stale) => Some(statistics::STALE),
-        Outcome::Failed | Outcome::FailedBefore => Some(statistics::FAILED),
-        Outcome::Shed => Some(statistics::SHED),
-        Outcome::Congested => Some(statistics::CONGESTED),
+        Outcome::Answered(_, Source::Cached) => Some(&statistics::CACHED),
+        Outcome::Answered(_, Source::Asked) => Some(&statistics::ASKED),
+        Outcome::Answered(_, Source::Stale) => Some(&statistics::STALE),
+        Outcome::Failed | Outcome::FailedBefore => Some(&statistics::FAILED),
+        Outcome::Shed => Some(&statistics::SHED),
+        Outcome::Congested => Some(&statistics::CONGESTED),
         Outcome::LetGo => None,
     }
 }
@@ -102,7 +103,10 @@ pub fn receive(query: &Packet, callout: &Callout) {
         // has nothing to do with the client, and no failure here is one of a lookup.
         Ok(Admission::NotAdmitted) => match not_admitted(&instance, query) {
             Ok(Some(question)) => Some(question),
-            Ok(None) => return query::log_not_admitted(query),
+            Ok(None) => {
+                statistics::NOT_ADMITTED.count();
+                return query::log_not_admitted(query);
+            }
             Err(exception) => return log_exception("pkt4_receive", &exception),
         },
         Ok(Admission::OtherMessageType) => return,
@@ -122,7 +126,7 @@ pub fn receive(query: &Packet, callout: &Callout) {
         let lookup = PacketLookup::new(&instance, question, query)?;
         if instance.places.has(&lookup.0.question.transaction) {
             lookup.0.debug(&REMOPTS_RETRANSMISSION);
-            statistics::count(statistics::RETRANSMISSIONS);
+            statistics::RETRANSMISSIONS.count();
             return Ok(Some(Verdict::Drop));
         }
         callout.keep(Box::new(lookup))?;
@@ -148,6 +152,7 @@ fn admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx
                 (None, Some(own)) if queries.path_error(&own).is_none() => own,
                 (None, own) => {
                     engine.not_looked_up(&transaction);
+                    statistics::NOT_NAMED.count();
                     queries.log_not_looked_up(query, own.as_deref())?;
                     return Ok(None);
                 }
@@ -203,9 +208,9 @@ fn step(
             log_exception(callout_name, &exception);
         }
         let verdict = Verdict::on(&Outcome::Failed, terms);
-        statistics::count(statistics::FAILED);
+        statistics::FAILED.count();
         if verdict == Verdict::Drop {
-            statistics::count(statistics::DROPPED);
+            statistics::DROPPED.count();
         }
         Some(verdict)
     });
@@ -312,7 +317,7 @@ impl PacketLookup {
                     // Else the earlier lookup's end would be taken for the end of this exchange.
                     instance.engine.forget(&earlier, client);
                     self.0.debug(&REMOPTS_SUPERSEDED);
-                    statistics::count(statistics::SUPERSEDED);
+                    statistics::SUPERSEDED.count();
                 }
                 match instance.places.take(ffi::packet_threads()?) {
                     Some(place) => {
@@ -374,10 +379,16 @@ impl PacketLookup {
                 self.0.warn(&self.0.editing.not_edited, &REMOPTS_NOT_EDITED);
             }
         } else if is_edited(reply_type) {
-            self.0.edit(query, reply);
+            let is_ack = reply_type == message_type::ACK;
+            let wanted = is_ack && REMOPTS_ACKED.info_enabled() || REMOPTS_EDITED.debug_enabled();
+            let mut written = wanted.then(Vec::new);
+            self.0.edit(query, reply, written.as_mut());
+            if is_ack {
+                self.0.log_ack(&written.unwrap_or_default());
+            }
         } else if reply_type == message_type::NAK && self.0.knows_nothing() {
             self.0.warn(&self.0.editing.naks_held_back, &REMOPTS_NAK_HELD_BACK);
-            statistics::count(statistics::NAKS_HELD_BACK);
+            statistics::NAKS_HELD_BACK.count();
             callout.drop_packet()?;
         }
         if let Some(instance) = self.0.instance.upgrade() {
@@ -481,7 +492,7 @@ impl Lookup {
     ) -> Verdict {
         let verdict = Verdict::on(&outcome, self.terms);
         if let Some(statistic) = statistic(&outcome) {
-            statistics::count(statistic);
+            statistic.count();
         }
         match &outcome {
             Outcome::Answered(_, Source::Stale) => self.debug(&REMOPTS_STALE),
@@ -490,17 +501,18 @@ impl Lookup {
         }
         if let Outcome::Answered(answer, _) = &outcome {
             if answer.is_nothing() {
+                statistics::NOTHING.count();
                 self.debug(&REMOPTS_LOOKUP_EMPTY);
             }
         }
         if verdict == Verdict::Drop {
             let (statistic, message) = match outcome {
                 Outcome::Answered(..) => {
-                    (statistics::DROPPED_BY_SERVICE, &REMOPTS_DROPPED_BY_SERVICE)
+                    (&statistics::DROPPED_BY_SERVICE, &REMOPTS_DROPPED_BY_SERVICE)
                 }
-                _ => (statistics::DROPPED, &REMOPTS_DROPPED),
+                _ => (&statistics::DROPPED, &REMOPTS_DROPPED),
             };
-            statistics::count(statistic);
+            statistic.count();
             self.debug(message);
         }
         // Set once: each packet has one outcome.
@@ -540,13 +552,12 @@ impl Lookup {
         }
     }
 
-    /// Writes the answer, if there is one, into the reply.
-    fn edit(&self, query: &Packet, reply: &Packet) {
+    /// Writes the answer, if there is one, into the reply. What was written is added to `written`.
+    fn edit(&self, query: &Packet, reply: &Packet, mut written: Option<&mut Vec<Written>>) {
         let Some(answer) = self.edits() else {
             return;
         };
         let refuse = |reason: &dyn Display, member: &Member| self.refuse(reason, member);
-        let mut written = REMOPTS_EDITED.debug_enabled().then(Vec::new);
         let editing = &self.editing;
         let encoder = Encoder {
             query,
@@ -554,16 +565,58 @@ impl Lookup {
             addresses_as_text: &editing.addresses_as_text,
         };
         let max_reply_size = editing.max_reply_size;
-        reply::apply(answer, &encoder, reply, max_reply_size, &refuse, written.as_mut());
-        if let Some(written) = written {
+        let noted = written.as_deref_mut();
+        let applied = reply::apply(answer, &encoder, reply, max_reply_size, &refuse, noted);
+        statistics::EDITS_APPLIED.add(applied);
+        if let Some(written) = written.filter(|_| REMOPTS_EDITED.debug_enabled()) {
             let url = self.question.request.shown_at(&self.editing.first_service);
+            let written: Vec<_> = written.iter().map(|written| written.what.as_str()).collect();
             let written = if written.is_empty() { "nothing".into() } else { written.join(", ") };
             REMOPTS_EDITED.debug([&self.question.label, &written, &url]);
         }
     }
 
-    /// Logs that one member of the answer is refused.
+    /// Logs what an ACK carries, and why.
+    fn log_ack(&self, written: &[Written]) {
+        let Some(outcome) = self.outcome.get().filter(|_| REMOPTS_ACKED.info_enabled()) else {
+            return;
+        };
+        let (Outcome::Answered(answer, source), false) = (outcome, written.is_empty()) else {
+            let why = match outcome {
+                Outcome::Answered(answer, _) if answer.is_nothing() => {
+                    "nothing, as the service has nothing for this client"
+                }
+                Outcome::Answered(..) => "nothing, as the answer has no edit that can be applied",
+                Outcome::Failed | Outcome::FailedBefore => "nothing, as the lookup failed",
+                Outcome::Shed | Outcome::Congested => "nothing, as there is no answer yet",
+                Outcome::LetGo => "nothing, as the library is being unloaded",
+            };
+            return self.info(&REMOPTS_ACKED, &why);
+        };
+        let written = written.iter().map(|Written { what, value }| match value {
+            Some(value) => format!("{what} {value}"),
+            None => what.clone(),
+        });
+        let written = written.collect::<Vec<_>>().join(", ");
+        let stale = if *source == Source::Stale { ", stale" } else { "" };
+        match answer.given.known() {
+            Some((by, age)) => {
+                let age = age.as_secs();
+                let what = format_args!("{written}, from {by}, {age} s old{stale}");
+                self.info(&REMOPTS_ACKED, &what);
+            }
+            None => self.info(&REMOPTS_ACKED, &format_args!("{written}{stale}")),
+        }
+    }
+
+    /// Logs information about the packet and what names its client.
+    fn info(&self, message: &Message<3>, what: &dyn Display) {
+        message.info([&self.question.label, &self.question.request.named(), what]);
+    }
+
+    /// Counts and logs that one member of the answer is refused.
     fn refuse(&self, reason: &dyn Display, member: &Member) {
+        statistics::EDITS_REFUSED.count();
         if let Some(held_back) = self.editing.refusals.pass() {
             let url = self.question.request.shown_at(&self.editing.first_service);
             REMOPTS_EDIT_REFUSED.warn([
@@ -639,7 +692,7 @@ mod tests {
             (Outcome::Congested, Some("remote-opts-congested")),
             (Outcome::LetGo, None),
         ] {
-            assert_eq!(statistic(&outcome), expected);
+            assert_eq!(statistic(&outcome).map(Counter::name), expected);
         }
     }
 }

@@ -16,6 +16,7 @@ use remote_opts_core::request::Request;
 
 use crate::ffi::{self, Callout, Packet, Parked};
 use crate::log::REMOPTS_EXCEPTION;
+use crate::statistics::PARKED_MOST;
 
 /// Kea's default of `parked-packet-limit`.
 const PARKED_PACKET_LIMIT: usize = 256;
@@ -88,7 +89,12 @@ impl ParkingPlaces {
     pub fn take(&self, packet_threads: usize) -> Option<Place> {
         let limit = self.limit.load(Ordering::Relaxed).saturating_sub(packet_threads.max(1));
         let place = Place(Arc::clone(&self.taken));
-        (self.taken.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+        if taken >= limit {
+            return None;
+        }
+        PARKED_MOST.note(taken + 1);
+        Some(place)
     }
 
     /// Whether this packet is parked already: it is a retransmission.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use remote_opts_core::answer::length::{FIXED, Longest, wire_length};
 use remote_opts_core::answer::{
-    Answer, BOOT_FILE_NAME, Change, Member, NEXT_SERVER, Reason, SERVER_HOSTNAME,
+    Answer, BOOT_FILE_NAME, Change, Edit, Member, NEXT_SERVER, Reason, SERVER_HOSTNAME,
 };
 
 use crate::encode::{EncodedEdit, Encoder};
@@ -18,34 +18,45 @@ use crate::ffi::Packet;
 const MAX_MESSAGE_SIZE: u8 = 57;
 
 /// Writes the answer into the reply. An edit that cannot be written costs no other edit; `refuse`
-/// is told why. What was written is added to `written`, if the caller wants to know: the code of an
-/// option (-code: removed), or the name of a header field. `max_reply_size` is the parameter of this
-/// name, in bytes.
+/// is told why. What was written is added to `written`, if the caller wants to know. Returns how many
+/// edits were written. `max_reply_size` is the parameter of this name, in bytes.
 pub fn apply(
     answer: &Answer,
     encoder: &Encoder,
     reply: &Packet,
     max_reply_size: usize,
     refuse: &dyn Fn(&dyn fmt::Display, &Member),
-    written: Option<&mut Vec<String>>,
-) {
+    written: Option<&mut Vec<Written>>,
+) -> usize {
     for refusal in &answer.refused {
         refuse(&refusal.reason, &refusal.member);
     }
     let query = encoder.query;
     let mut editor =
         Editor { query, reply, max_reply_size, codes: Vec::new(), room: None, written };
+    let mut applied = 0;
     encoder.with_encoded(answer, |encoded| {
         let edits = || answer.edits.iter().zip(encoded);
         // Removals come first: they make room.
         let is_removal = |encoded: &EncodedEdit| matches!(encoded, EncodedEdit::Removal(_));
         let removals = edits().filter(|(_, encoded)| is_removal(encoded));
         for (edit, encoded) in removals.chain(edits().filter(|(_, encoded)| !is_removal(encoded))) {
-            if let Err(reason) = editor.write(&edit.change, encoded) {
-                refuse(&reason, &edit.member);
+            match editor.write(edit, encoded) {
+                Ok(()) => applied += 1,
+                Err(reason) => refuse(&reason, &edit.member),
             }
         }
     });
+    applied
+}
+
+/// An edit that was written.
+pub struct Written {
+    /// The code of the option (-code: removed), or the name of the header field.
+    pub what: String,
+    /// The value as the answer has it, as JSON. A long one is cut. `None` for an option that was
+    /// removed.
+    pub value: Option<String>,
 }
 
 /// Edits one reply by one answer.
@@ -57,7 +68,7 @@ struct Editor<'a> {
     codes: Vec<u8>,
     /// How long the reply is and may be, once an edit needs to know.
     room: Option<Room>,
-    written: Option<&'a mut Vec<String>>,
+    written: Option<&'a mut Vec<Written>>,
 }
 
 /// How long a reply is, and may be.
@@ -99,31 +110,32 @@ impl Room {
 }
 
 impl Editor<'_> {
-    fn write(&mut self, change: &Change, encoded: &EncodedEdit) -> Result<(), Box<dyn Error>> {
+    fn write(&mut self, edit: &Edit, encoded: &EncodedEdit) -> Result<(), Box<dyn Error>> {
         let reply = self.reply;
         match encoded {
-            EncodedEdit::HeaderField => return self.write_header_field(change),
+            EncodedEdit::HeaderField => return self.write_header_field(edit),
             EncodedEdit::Refused(reason) => return Err(reason.as_str().into()),
             EncodedEdit::Removal(code) => {
                 self.first_edit_of(*code)?;
                 reply.remove_option(*code)?;
                 self.codes.push(*code);
-                self.note(|| format!("-{code}"));
+                self.note(|| Written { what: format!("-{code}"), value: None });
             }
             EncodedEdit::Option(code, payload) => {
                 self.first_edit_of(*code)?;
                 self.take_room(*code, payload.len())?;
                 reply.replace_option(*code, payload)?;
                 self.codes.push(*code);
-                self.note(|| code.to_string());
+                let value = || Some(edit.member.value());
+                self.note(|| Written { what: code.to_string(), value: value() });
             }
         }
         Ok(())
     }
 
-    fn write_header_field(&mut self, change: &Change) -> Result<(), Box<dyn Error>> {
+    fn write_header_field(&mut self, edit: &Edit) -> Result<(), Box<dyn Error>> {
         let reply = self.reply;
-        let name = match change {
+        let name = match &edit.change {
             Change::NextServer(address) => {
                 reply.set_next_server(&address.to_string())?;
                 NEXT_SERVER
@@ -138,7 +150,7 @@ impl Editor<'_> {
             }
             Change::Option(..) => return Ok(()),
         };
-        self.note(|| name.to_owned());
+        self.note(|| Written { what: name.to_owned(), value: Some(edit.member.value()) });
         Ok(())
     }
 
@@ -148,7 +160,7 @@ impl Editor<'_> {
     }
 
     /// Notes what was written.
-    fn note(&mut self, what: impl FnOnce() -> String) {
+    fn note(&mut self, what: impl FnOnce() -> Written) {
         if let Some(written) = &mut self.written {
             written.push(what());
         }

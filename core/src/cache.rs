@@ -321,7 +321,7 @@ impl Cache {
 
     /// The answer kept for a request, fresh or stale. To look does not count as a use.
     pub fn entry(&self, request: &Arc<Request>, now: Instant) -> Option<Entry> {
-        let kept = self.answers.kept.peek(request).or_else(|| self.nothings.kept.peek(request))?;
+        let kept = self.peek(request)?;
         (now < kept.stale_until).then(|| kept.entry(request, now))
     }
 
@@ -386,6 +386,10 @@ impl Cache {
     /// Whether no answer is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn peek(&self, request: &Arc<Request>) -> Option<&Kept> {
+        self.answers.kept.peek(request).or_else(|| self.nothings.kept.peek(request))
     }
 
     /// The answer kept for a request, fresh or stale.
@@ -467,6 +471,11 @@ impl Cache {
         let answer = Arc::clone(&kept.answer);
         self.begin_exchange(request, transaction, Some(&answer), now);
         Some(Known::Answer(answer))
+    }
+
+    /// Whether there is an answer that may serve stale. To look does not count as a use.
+    pub fn has_stale(&self, request: &Arc<Request>, now: Instant) -> bool {
+        self.peek(request).is_some_and(|kept| now < kept.stale_until)
     }
 
     /// An answer that may serve while no fresh answer can be had, though it is stale.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Given};
 use crate::cache::{Cache, Entry, Freshness, Origin};
 use crate::request::Request;
 
@@ -73,10 +73,9 @@ fn write_new(path: &Path, origin: &Origin, entries: &[Entry]) -> io::Result<()> 
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut file = BufWriter::new(file);
-    let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let head = json!({
         FORMAT: VERSION,
-        "written": written.as_millis() as u64,
+        "written": millis(SystemTime::now()),
         "services": origin.services,
         "query": origin.query,
     });
@@ -94,13 +93,23 @@ fn line(entry: &Entry) -> Value {
         sub_options.map(|(code, value)| (code.to_string(), hex::encode(value).into()));
     let values = entry.request.values().iter();
     let values = values.map(|(name, value)| (name.to_string(), hex::encode(value).into()));
+    let given = match &entry.answer.given {
+        Given::Unknown => Value::Null,
+        Given::By { by, at } => json!({ "by": &**by, "at": millis(*at) }),
+    };
     json!({
         "sub-options": sub_options.collect::<Map<_, Value>>(),
         "query": values.collect::<Map<_, Value>>(),
         "body": hex::encode(&entry.answer.body),
         "fresh-for": entry.freshness.fresh_for.as_millis() as u64,
         "stale-for": entry.freshness.stale_for.as_millis() as u64,
+        "given": given,
     })
+}
+
+/// A time as the file has it: milliseconds since 1970.
+fn millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// Reads a file into an empty cache, and returns the number of the answers. `None` where there is no
@@ -171,7 +180,17 @@ fn entry(line: &[u8], age: Duration) -> Option<Option<Entry>> {
     let Some(request) = request.map(Arc::new) else { return Some(None) };
     // An empty body stands for a status that says "nothing for this client".
     let answer = if body.is_empty() { Ok(Answer::default()) } else { answer::parse(&body) };
-    Some(answer.ok().map(|answer| Entry { request, answer: Arc::new(answer), freshness }))
+    // Files of earlier versions do not say who gave an answer.
+    let at = line["given"]["at"].as_u64();
+    let at = at.and_then(|at| UNIX_EPOCH.checked_add(Duration::from_millis(at)));
+    let given = match (line["given"]["by"].as_str(), at) {
+        (Some(by), Some(at)) => Given::By { by: by.into(), at },
+        _ => Given::Unknown,
+    };
+    Some(answer.ok().map(|answer| {
+        let answer = Arc::new(Answer { given, ..answer });
+        Entry { request, answer, freshness }
+    }))
 }
 
 /// Puts a file that cannot be read out of the way, for a look at it. Returns its new name. The error

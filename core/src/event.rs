@@ -15,6 +15,17 @@ use crate::request::Request;
 /// How a log line names a packet. It becomes text only when a line is written, on any thread.
 pub type Label = Arc<dyn Display + Send + Sync>;
 
+/// What comes next for a client whose request failed at one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next service is asked.
+    NextService,
+    /// The client gets its last answer, which is stale.
+    LastAnswer,
+    /// There is no answer for the client.
+    NoAnswer,
+}
+
 /// One event of the engine. `service` is a service's index in the parameter `url`.
 #[derive(Clone, Copy)]
 pub enum Event<'a> {
@@ -35,6 +46,21 @@ pub enum Event<'a> {
         failure: &'a Failure,
         /// The request's URL. It may hold credentials: show it with [`crate::request::shown`].
         url: &'a Url,
+        /// What comes next for the client.
+        next: Next,
+    },
+    /// A request to a service has ended: of a lookup, or of a probe. A request that could not be
+    /// made, for a reason that lies on this machine, is none.
+    Responded {
+        /// Which service was asked.
+        service: usize,
+        /// Why there is no answer; `None` where there is one.
+        failure: Option<&'a Failure>,
+    },
+    /// A lookup has ended, with an answer or without: services were asked for it.
+    LookupEnded {
+        /// How long it took, all services together.
+        took: Duration,
     },
     /// A service is down from now on: no lookup asks it, a probe does once a second.
     ServiceDown {
@@ -54,10 +80,22 @@ pub enum Event<'a> {
         /// The failure with which the service said so.
         failure: &'a Failure,
     },
+    /// A service is still down: ten minutes have passed since the last event of this outage, or a
+    /// probe failed for another reason than the one before.
+    ServiceStillDown {
+        /// Which service is down.
+        service: usize,
+        /// For how long.
+        down_for: Duration,
+        /// The last failure, in words.
+        failure: &'a str,
+    },
     /// A service that was down has answered a probe. Lookups ask it again.
     ServiceUp {
         /// Which service is up.
         service: usize,
+        /// For how long it was down.
+        down_for: Duration,
     },
     /// A packet waits for a request that another packet has made.
     Coalesced {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::backoff::BackOffs;
-use crate::event::{Event, Label, Listener};
+use crate::event::{Event, Label, Listener, Next};
 use crate::fetch::{Blame, Failure, Fetch, Found};
 use crate::probe::{self, Wanted};
 use crate::request::{Request, ServiceUrl};
@@ -30,6 +30,9 @@ const OUT_OF_ORDER_AFTER: usize = 10;
 
 /// The longest time for which a service is left alone because it says so.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The time from one reminder of a service that is down to the next.
+const REMINDER: Duration = Duration::from_secs(600);
 
 /// The services of one configuration.
 pub struct Failover<F> {
@@ -61,6 +64,19 @@ pub enum Unanswered {
     Failed,
     /// This machine could not ask: it has too much to do.
     Congested,
+}
+
+/// A request that a service was asked.
+struct Asked<'a> {
+    /// The service, by its index in the parameter `url`.
+    index: usize,
+    /// The generation of the service in which the request began.
+    generation: u32,
+    /// The packet that the request was made for.
+    label: &'a Label,
+    url: &'a Url,
+    /// What comes next for the client.
+    next: Next,
 }
 
 /// Whether lookups ask a service.
@@ -101,6 +117,8 @@ pub struct Retried {
 /// One service and its state.
 struct ServiceState {
     url: ServiceUrl,
+    /// The service as answers name it: without credentials.
+    name: Arc<str>,
     /// Whether lookups ask the service.
     up: AtomicBool,
     record: Mutex<Record>,
@@ -124,6 +142,17 @@ struct Record {
     last_failure: Option<(String, Instant)>,
     /// When the service gave its last good answer.
     last_answer: Option<Instant>,
+    /// Since when the service is down.
+    outage: Option<Outage>,
+}
+
+/// The time for which a service is down.
+struct Outage {
+    since: Instant,
+    /// When the listener was told of it last.
+    told: Instant,
+    /// The failure that the listener was told of last, in words.
+    failure: String,
 }
 
 impl Record {
@@ -136,6 +165,7 @@ impl Record {
 impl ServiceState {
     fn new(url: ServiceUrl) -> Self {
         ServiceState {
+            name: url.to_string().into(),
             url,
             up: AtomicBool::new(true),
             record: Mutex::default(),
@@ -248,13 +278,14 @@ impl<F: Fetch> Failover<F> {
 
     /// Asks the services that are up, one after the other, inside one deadline: each gets an equal
     /// share of the time that is left. The listener learns of each failure, with `label` for the
-    /// packet.
+    /// packet. `has_last_answer` says whether a client without a fresh answer gets a stale one.
     ///
     /// Cancel-safe: dropped, it asks nobody any more.
     pub async fn ask(
         self: &Arc<Self>,
         request: &Arc<Request>,
         label: &Label,
+        has_last_answer: impl Fn() -> bool,
     ) -> Result<Found, Unanswered> {
         let deadline = Instant::now() + self.timeout;
         let asked = (0..self.services.len()).filter(|&index| self.services[index].is_asked());
@@ -281,7 +312,15 @@ impl<F: Fetch> Failover<F> {
             let url = url.as_ref().unwrap_or(service.url.url());
             blames.push(failure.blame());
             self.wanted.add(request);
-            self.failed(index, generation, &failure, request, label, url);
+            let next = if left > 1 {
+                Next::NextService
+            } else if has_last_answer() {
+                Next::LastAnswer
+            } else {
+                Next::NoAnswer
+            };
+            let from = Asked { index, generation, label, url, next };
+            self.failed(&from, &failure, request);
         }
         if blames.is_empty() {
             // The last service went down after the caller looked.
@@ -299,7 +338,12 @@ impl<F: Fetch> Failover<F> {
     /// Asks one service, for `share` at the longest.
     async fn get(&self, index: usize, url: &Url, share: Duration) -> Result<Found, Failure> {
         let answer = timeout(share, self.fetch.get(index, url)).await;
-        answer.unwrap_or(Err(Failure::Late(share)))
+        let answer = answer.unwrap_or(Err(Failure::Late(share)));
+        let failure = answer.as_ref().err();
+        if failure.is_none_or(|failure| failure.blame() != Blame::Congestion) {
+            self.listener.notice(&Event::Responded { service: index, failure });
+        }
+        answer.map(|found| found.given_by(&self.services[index].name))
     }
 
     /// Notes that a service answered a request.
@@ -320,17 +364,10 @@ impl<F: Fetch> Failover<F> {
         }
     }
 
-    /// Reports the failure of a request that began in `generation`, and notes it against the
-    /// service where the service is to blame.
-    fn failed(
-        self: &Arc<Self>,
-        index: usize,
-        generation: u32,
-        failure: &Failure,
-        request: &Arc<Request>,
-        label: &Label,
-        url: &Url,
-    ) {
+    /// Reports the failure of a request, and notes it against the service where the service is to
+    /// blame.
+    fn failed(self: &Arc<Self>, asked: &Asked, failure: &Failure, request: &Arc<Request>) {
+        let Asked { index, generation, label, url, next } = *asked;
         let service = &self.services[index];
         let blame = failure.blame();
         // A service that was not asked has done nothing.
@@ -342,7 +379,7 @@ impl<F: Fetch> Failover<F> {
                 return self.listener.notice(&Event::Congested { label, failure });
             }
             Blame::Request | Blame::Service => {
-                self.listener.notice(&Event::Failed { service: index, label, failure, url });
+                self.listener.notice(&Event::Failed { service: index, label, failure, url, next });
             }
         }
         if generation != service.generation.load(Ordering::Relaxed) {
@@ -369,6 +406,9 @@ impl<F: Fetch> Failover<F> {
             record.failed.len()
         };
         if failures >= DOWN_AFTER && service.up.swap(false, Ordering::Relaxed) {
+            let now = Instant::now();
+            let outage = Outage { since: now, told: now, failure: failure.to_string() };
+            service.record().outage = Some(outage);
             self.listener.notice(&Event::ServiceDown { service: index, failures, failure });
             tokio::spawn(Arc::clone(self).bring_up(index, generation));
         }
@@ -400,14 +440,16 @@ impl<F: Fetch> Failover<F> {
         if service.generation.compare_exchange(generation, next, order, order).is_err() {
             return;
         }
-        {
+        let outage = {
             let mut record = service.record();
             record.failed.clear();
             record.paused_until = None;
-        }
+            record.outage.take()
+        };
         self.back_offs.end(|of_service| of_service);
         service.up.store(true, Ordering::Relaxed);
-        self.listener.notice(&Event::ServiceUp { service: index });
+        let down_for = outage.map_or(Duration::ZERO, |outage| outage.since.elapsed());
+        self.listener.notice(&Event::ServiceUp { service: index, down_for });
     }
 
     /// Whether a service that went down in `generation` answers a request: the last one that
@@ -420,6 +462,7 @@ impl<F: Fetch> Failover<F> {
             return true;
         }
         if service.is_paused() {
+            self.remind(index, None);
             return false;
         }
         let succeeded = || service.record().succeeded.clone();
@@ -441,9 +484,32 @@ impl<F: Fetch> Failover<F> {
                     service.record().note_failure(&failure);
                 }
                 self.pause(index, &failure);
+                if failure.blame() == Blame::Service {
+                    self.remind(index, Some(&failure));
+                }
                 failure.blame() == Blame::Request
             }
         }
+    }
+
+    /// Tells the listener that a service is still down: now and then, and when `failure`, the last
+    /// one of a probe, is another one than before.
+    fn remind(&self, index: usize, failure: Option<&Failure>) {
+        let mut record = self.services[index].record();
+        let Some(outage) = &mut record.outage else { return };
+        let words = failure.map(Failure::to_string);
+        let is_new = words.as_ref().is_some_and(|words| *words != outage.failure);
+        if !is_new && outage.told.elapsed() < REMINDER {
+            return;
+        }
+        outage.told = Instant::now();
+        if let Some(words) = words {
+            outage.failure = words;
+        }
+        let (down_for, failure) = (outage.since.elapsed(), outage.failure.clone());
+        drop(record);
+        let failure = failure.as_str();
+        self.listener.notice(&Event::ServiceStillDown { service: index, down_for, failure });
     }
 }
 

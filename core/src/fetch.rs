@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 use url::Url;
 
-use crate::answer::{Answer, ParseError};
+use crate::answer::{Answer, Given, ParseError};
 use crate::cache::Freshness;
 
 /// The longest body of a response, in bytes after decompression. A longer one is a failure.
@@ -21,6 +21,17 @@ pub struct Found {
     pub answer: Arc<Answer>,
     /// How long the answer may be used.
     pub freshness: Freshness,
+}
+
+impl Found {
+    /// Notes that this service has just given the answer.
+    pub fn given_by(mut self, service: &Arc<str>) -> Self {
+        // Nobody else has the answer yet. A test's script may.
+        if let Some(answer) = Arc::get_mut(&mut self.answer) {
+            answer.given = Given::now(service);
+        }
+        self
+    }
 }
 
 /// Why a service gave no answer.
@@ -61,8 +72,8 @@ pub enum Failure {
     #[error(transparent)]
     NotAnAnswer(#[from] ParseError),
     /// There is no connection, or the connection broke.
-    #[error("{0}")]
-    Connection(String),
+    #[error("{1}")]
+    Connection(Stage, String),
     /// The request makes no URL for the service.
     #[error("{0}")]
     Unaskable(String),
@@ -85,6 +96,38 @@ fn to(location: &Option<String>) -> String {
     }
 }
 
+/// How far a connection came that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The system's resolver has no address for the name.
+    Dns,
+    /// There is no connection, or an open connection broke.
+    Connect,
+    /// TLS cannot be spoken: the certificates do not fit, for instance.
+    Tls,
+}
+
+/// The kind of a failure, as statistics tell failures apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No connection, or a connection that broke.
+    Connect,
+    /// TLS.
+    Tls,
+    /// No address for the name.
+    Dns,
+    /// No answer in time.
+    Late,
+    /// A status that is no answer, a redirect among them.
+    Status,
+    /// A body that is no answer.
+    Body,
+    /// No request can be made: it makes no URL for the service.
+    Url,
+    /// This machine has too much to do.
+    Congestion,
+}
+
 /// What a failure says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
@@ -100,7 +143,7 @@ impl Failure {
     /// Whether the failure speaks against the service, or against the request alone.
     pub fn blame(&self) -> Blame {
         match self {
-            Failure::Late(_) | Failure::Connection(_) | Failure::Unavailable { .. } => {
+            Failure::Late(_) | Failure::Connection(..) | Failure::Unavailable { .. } => {
                 Blame::Service
             }
             Failure::Status(_)
@@ -110,6 +153,22 @@ impl Failure {
             | Failure::NotAnAnswer(_)
             | Failure::Unaskable(_) => Blame::Request,
             Failure::Congested(_) => Blame::Congestion,
+        }
+    }
+
+    /// The kind of the failure.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Failure::Connection(Stage::Dns, _) => Kind::Dns,
+            Failure::Connection(Stage::Connect, _) => Kind::Connect,
+            Failure::Connection(Stage::Tls, _) => Kind::Tls,
+            Failure::Late(_) => Kind::Late,
+            Failure::Unavailable { .. } | Failure::Status(_) | Failure::Redirect { .. } => {
+                Kind::Status
+            }
+            Failure::TooLong | Failure::Undecodable(_) | Failure::NotAnAnswer(_) => Kind::Body,
+            Failure::Unaskable(_) => Kind::Url,
+            Failure::Congested(_) => Kind::Congestion,
         }
     }
 }

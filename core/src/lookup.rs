@@ -132,6 +132,8 @@ struct State {
     lookups: HashMap<Arc<Request>, Lookup>,
     /// How many of the lookups are in flight.
     in_flight: usize,
+    /// The most lookups in flight at once: see [`LookupEngine::take_most_in_flight`].
+    most_in_flight: usize,
     line: Line,
     /// Whether the engine is closed. A closed engine looks nothing up.
     closed: bool,
@@ -242,6 +244,7 @@ impl<F: Fetch> LookupEngine<F> {
             cache,
             lookups: HashMap::new(),
             in_flight: 0,
+            most_in_flight: 0,
             line: Line::default(),
             closed: false,
         });
@@ -431,6 +434,13 @@ impl<F: Fetch> LookupEngine<F> {
         }
     }
 
+    /// The most lookups in flight at once since the last call.
+    pub fn take_most_in_flight(&self) -> usize {
+        let mut state = self.0.state();
+        let in_flight = state.in_flight;
+        mem::replace(&mut state.most_in_flight, in_flight)
+    }
+
     /// The answer kept for a request: see [`Cache::entry`].
     pub fn kept(&self, request: &Arc<Request>) -> Option<cache::Entry> {
         self.0.state().cache.entry(request, Instant::now().into_std())
@@ -614,7 +624,7 @@ impl<F: Fetch> Shared<F> {
         if !in_flight {
             return Begun::InLine;
         }
-        state.in_flight += 1;
+        state.take_off();
         self.ask(Arc::clone(request), Arc::clone(label));
         Begun::Asked
     }
@@ -623,7 +633,14 @@ impl<F: Fetch> Shared<F> {
     fn ask(self: &Arc<Self>, request: Arc<Request>, label: Label) {
         let mut in_flight = InFlight { shared: Arc::clone(self), request, ended: false };
         self.runtime.spawn(async move {
-            let found = in_flight.shared.failover.ask(&in_flight.request, &label).await;
+            let InFlight { shared, request, .. } = &in_flight;
+            let has_last_answer =
+                || shared.state().cache.has_stale(request, Instant::now().into_std());
+            let start = Instant::now();
+            let found = shared.failover.ask(request, &label, has_last_answer).await;
+            if !matches!(found, Err(Unanswered::Congested)) {
+                shared.listener.notice(&Event::LookupEnded { took: start.elapsed() });
+            }
             in_flight.end(found);
         });
     }
@@ -741,7 +758,7 @@ impl<F: Fetch> Shared<F> {
             }
             let Some(lookup) = state.lookups.get_mut(&request) else { continue };
             lookup.in_flight = true;
-            state.in_flight += 1;
+            state.take_off();
             self.ask(request, label);
         }
         false
@@ -790,6 +807,12 @@ impl Lookup {
 }
 
 impl State {
+    /// Counts one more lookup in flight.
+    fn take_off(&mut self) {
+        self.in_flight += 1;
+        self.most_in_flight = self.most_in_flight.max(self.in_flight);
+    }
+
     /// Whether a packet with this request would wait in line.
     fn would_stand_in_line(&self, request: &Arc<Request>, max_in_flight: usize) -> bool {
         match self.lookups.get(request) {

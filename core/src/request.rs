@@ -12,13 +12,21 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use thiserror::Error;
 use url::{ParseError, Position, Url};
 
+use crate::hexadecimal;
+
 /// The code of the relay agent information option (RFC 3046).
 pub const RELAY_AGENT_INFORMATION: u8 = 82;
 
 /// The sub-options of option 82 that name a client, in the order of the request: circuit-id and
 /// remote-id (RFC 3046, section 3), and vendor-specific information (RFC 4243). Services key on
 /// this order.
-pub const SUB_OPTIONS: [u8; 3] = [1, 2, 9];
+pub const SUB_OPTIONS: [u8; 3] = [CIRCUIT_ID, REMOTE_ID, 9];
+
+/// The sub-option for the port of the switch (RFC 3046, section 3.1).
+const CIRCUIT_ID: u8 = 1;
+
+/// The sub-option for the remote end of the circuit (RFC 3046, section 3.2).
+const REMOTE_ID: u8 = 2;
 
 /// The bytes that a value in a URL cannot have as they are: all but the unreserved characters
 /// (RFC 3986, section 2.3).
@@ -226,7 +234,35 @@ impl Hash for Request {
     }
 }
 
+/// What a request is about, in words for the log: its first sub-option, else its first value of
+/// `query`. Bytes that are text are shown as text.
+pub struct Named<'a>(&'a Request);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let sub_option = self.0.sub_options().iter().find(|(_, value)| !value.is_empty());
+        let (name, value) = match sub_option {
+            Some((CIRCUIT_ID, value)) => ("circuit-id", value),
+            Some((REMOTE_ID, value)) => ("remote-id", value),
+            Some((_, value)) => ("vendor-specific information", value),
+            None => match self.0.values().first() {
+                Some((name, value)) => (&**name, value),
+                None => return formatter.write_str("nameless"),
+            },
+        };
+        match std::str::from_utf8(value) {
+            Ok(text) if !text.contains(char::is_control) => write!(formatter, "{name} {text:?}"),
+            _ => write!(formatter, "{name} 0x{}", hexadecimal::encode(value)),
+        }
+    }
+}
+
 impl Request {
+    /// What the request is about, for the log.
+    pub fn named(&self) -> Named<'_> {
+        Named(self)
+    }
+
     /// A request about the client that `sub_options` (code and payload, in the order of
     /// [`SUB_OPTIONS`]) and `values` (of the parameter `query`) name. An empty value is left out.
     /// `None` when nothing names the client: an empty sub-option names nobody, since a switch that

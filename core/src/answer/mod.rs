@@ -10,11 +10,13 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 use thiserror::Error;
 
+mod given;
 pub mod length;
 mod parse;
 pub mod routes;
 mod slot;
 
+pub use given::Given;
 pub use parse::{MAX_DEPTH, ParseError, parse};
 pub use slot::Slot;
 
@@ -52,6 +54,8 @@ pub struct Answer {
     pub body: Box<[u8]>,
     /// For the adapter: the edits, encoded.
     pub encoded: Slot,
+    /// Who gave the answer, and when.
+    pub given: Given,
 }
 
 impl Answer {
@@ -224,6 +228,13 @@ pub enum Reason {
     /// The structured form has no such member.
     #[error("the answer is of the structured form, where options belong into \"options\"")]
     NoMember,
+}
+
+impl Member {
+    /// The value as JSON on one line. A long one is cut.
+    pub fn value(&self) -> String {
+        Shortened(&self.value.to_string()).to_string()
+    }
 }
 
 impl fmt::Display for Member {

@@ -55,6 +55,9 @@ pub enum Takes {
     Flag,
 }
 
+/// The most services that `url` names.
+pub const MOST_SERVICES: usize = 16;
+
 /// Seconds in a day.
 const DAY: u64 = 24 * 3600;
 
@@ -65,7 +68,7 @@ const YEAR: u64 = 365 * 24 * 3600;
 pub static URL: Parameter = Parameter {
     name: "url",
     alias: None,
-    takes: Takes::Urls { most: 16 },
+    takes: Takes::Urls { most: MOST_SERVICES },
     meaning: "the service, http or https; or a list of up to 16 services, asked in this order. \
               `{name}` in it takes a value of `query`",
 };

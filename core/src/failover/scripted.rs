@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::cache::Freshness;
 use crate::event::{Event, Label, Listener};
-use crate::fetch::{Failure, Fetch, Found};
+use crate::fetch::{Failure, Fetch, Found, Stage};
 use crate::request::{Request, ServiceUrl};
 
 pub type Script = Box<dyn Fn(&str) -> Says + Send + Sync>;
@@ -68,7 +68,9 @@ impl Fetch for Arc<Scripted> {
                     let freshness = Freshness { fresh_for, stale_for: 5 * fresh_for };
                     return Ok(Found { answer: Arc::default(), freshness });
                 }
-                Says::Fails => return Err(Failure::Connection("on purpose".into())),
+                Says::Fails => {
+                    return Err(Failure::Connection(Stage::Connect, "on purpose".into()));
+                }
                 Says::Garbage => return Err(Failure::TooLong),
                 Says::Busy(seconds) => {
                     let retry_after = Some(Duration::from_secs(seconds));
@@ -101,9 +103,14 @@ impl Listener for Heard {
     fn notice(&self, event: &Event<'_>) {
         self.0.lock().unwrap().push(match event {
             Event::Asking { url, .. } => format!("asking {url}"),
-            Event::Failed { service, .. } => format!("{service} failed"),
+            Event::Failed { service, next, .. } => format!("{service} failed, {next:?}"),
+            // Each request has one. The tests of the failover count requests by the script.
+            Event::Responded { .. } | Event::LookupEnded { .. } => return,
+            Event::ServiceStillDown { service, down_for, failure } => {
+                format!("{service} still down after {down_for:?}: {failure}")
+            }
             Event::ServiceDown { service, failures, .. } => format!("{service} down, {failures}"),
-            Event::ServiceUp { service } => format!("{service} up"),
+            Event::ServiceUp { service, down_for } => format!("{service} up after {down_for:?}"),
             Event::Coalesced { .. } => "coalesced".to_owned(),
             Event::NoServiceUp { .. } => "no service up".to_owned(),
             Event::Paused { service, pause, .. } => format!("{service} paused, {pause:?}"),

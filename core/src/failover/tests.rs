@@ -24,7 +24,7 @@ fn asked(hosts: &[&str], script: impl Fn(&str) -> Says + Send + Sync + 'static) 
 
 impl Asked {
     async fn ask(&self, client: u8) -> Result<Found, Unanswered> {
-        self.failover.ask(&request(client), &label()).await
+        self.failover.ask(&request(client), &label(), || false).await
     }
 
     /// Whether nobody is asked about the client of this number.
@@ -66,7 +66,7 @@ async fn a_service_that_keeps_failing_is_down_and_probed_until_it_is_up() {
     assert_eq!(asked.fetch.asked(), probed);
     asked.fetch.says(Says::Nothing(1));
     sleep(Duration::from_millis(600)).await;
-    assert_eq!(asked.heard.events(), ["0 up"]);
+    assert_eq!(asked.heard.events(), ["0 up after 5s"]);
     asked.fetch.asked();
     let _ = asked.ask(1).await;
     assert_eq!(asked.fetch.asked(), ["http://a/?sub82_1=01"]);
@@ -220,7 +220,9 @@ async fn a_failure_of_an_earlier_generation_does_not_count() {
         let url = services(&["a"])[0].url().clone();
         for client in 0..3 {
             let failure = Failure::Late(TIMEOUT);
-            asked.failover.failed(0, generation, &failure, &request(client), &label(), &url);
+            let (label, next) = (&label(), Next::NoAnswer);
+            let from = super::Asked { index: 0, generation, label, url: &url, next };
+            asked.failover.failed(&from, &failure, &request(client));
         }
         asked.all_down()
     };
@@ -253,7 +255,7 @@ async fn a_retry_probes_a_service_that_is_down_at_once_and_it_comes_up_once() {
     sleep(Duration::from_secs(10)).await;
     assert_eq!(asked.fetch.asked(), [""; 0]);
     let events = asked.heard.events();
-    assert_eq!(events.iter().filter(|event| *event == "0 up").count(), 1, "{events:?}");
+    assert_eq!(events.iter().filter(|event| event.starts_with("0 up")).count(), 1, "{events:?}");
     // When the service is down again, regular probes bring it back.
     asked.fetch.says(Says::Fails);
     for client in 0..3 {
@@ -283,4 +285,49 @@ async fn a_status_tells_what_a_service_did_lately() {
     let retried = asked.failover.retry(&Handle::current());
     assert_eq!(retried, Retried { back_offs: 0, pauses: 1, probes: 0 });
     assert_eq!(asked.failover.statuses()[0].availability, Availability::Up);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_of_every_ten_minutes_and_when_its_reason_changes() {
+    let asked = asked(&["a"], |_| Says::Fails);
+    for client in 0..3 {
+        assert!(asked.ask(client).await.is_err());
+    }
+    asked.heard.events();
+    sleep(REMINDER - Duration::from_millis(1)).await;
+    assert_eq!(asked.heard.events(), [""; 0]);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(asked.heard.events(), ["0 still down after 600s: on purpose"]);
+    asked.fetch.says(Says::Busy(700));
+    sleep(Duration::from_secs(2)).await;
+    let events = ["0 paused, 300s", "0 still down after 601s: status 429"];
+    assert_eq!(asked.heard.events(), events);
+    // No probe is made in a pause, and the reminder comes nevertheless.
+    asked.fetch.says(Says::Nothing(1));
+    asked.failover.services[0].record().paused_until = Some(Instant::now() + 2 * REMINDER);
+    sleep(REMINDER).await;
+    assert_eq!(asked.heard.events(), ["0 still down after 1201s: status 429"]);
+    sleep(REMINDER + Duration::from_secs(2)).await;
+    let up = asked.heard.events();
+    assert_eq!(up.last().unwrap(), "0 up after 1803s", "{up:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_listener_learns_what_comes_after_a_failure() {
+    let asked = asked(&["a", "b"], |_| Says::Fails);
+    let failed = |events: Vec<String>| {
+        events.into_iter().filter(|event| event.contains("failed")).collect::<Vec<_>>()
+    };
+    assert!(asked.ask(1).await.is_err());
+    assert_eq!(failed(asked.heard.events()), ["0 failed, NextService", "1 failed, NoAnswer"]);
+    let found = asked.failover.ask(&request(2), &label(), || true).await;
+    assert!(found.is_err());
+    assert_eq!(failed(asked.heard.events()), ["0 failed, NextService", "1 failed, LastAnswer"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_says_who_gave_it() {
+    let asked = asked(&["u:p@a"], |_| Says::Nothing(1));
+    let found = asked.ask(1).await.unwrap();
+    assert_eq!(&*found.answer.given.known().unwrap().0, "http://a/");
 }

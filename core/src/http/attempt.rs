@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{causes, is_congestion};
-use crate::fetch::Failure;
+use super::{causes, is_congestion, stage};
+use crate::fetch::{Failure, Stage};
 
 /// What an attempt has come to: `None` while it is under way, then its result, or the reason why it
 /// has none.
@@ -22,8 +22,8 @@ type Attempt<T> = watch::Receiver<Option<Result<T, ConnectError>>>;
 pub enum ConnectError {
     /// TLS has chosen HTTP/1.1, where HTTP/2 was asked for.
     Http1,
-    /// The service cannot be reached, for this reason.
-    Unreachable(String),
+    /// The service cannot be reached: at this stage, for this reason.
+    Unreachable(Stage, String),
     /// This machine has no descriptor or no port left.
     Congested(String),
 }
@@ -32,8 +32,10 @@ impl ConnectError {
     /// The failure of a request that needs the connection.
     pub fn failure(self) -> Failure {
         match self {
-            ConnectError::Http1 => Failure::Connection("the service speaks HTTP/1.1".to_owned()),
-            ConnectError::Unreachable(reason) => Failure::Connection(reason),
+            ConnectError::Http1 => {
+                Failure::Connection(Stage::Connect, "the service speaks HTTP/1.1".to_owned())
+            }
+            ConnectError::Unreachable(stage, reason) => Failure::Connection(stage, reason),
             ConnectError::Congested(reason) => Failure::Congested(reason),
         }
     }
@@ -44,7 +46,7 @@ impl From<&(dyn Error + 'static)> for ConnectError {
         if is_congestion(error) {
             ConnectError::Congested(causes(error))
         } else {
-            ConnectError::Unreachable(causes(error))
+            ConnectError::Unreachable(stage(error), causes(error))
         }
     }
 }
@@ -79,7 +81,8 @@ impl<T: Clone + Send + Sync + 'static> SharedAttempt<T> {
         // The error says that the attempt has ended by a bug.
         let ended = ended.ok().and_then(|ended| ended.clone());
         ended.unwrap_or_else(|| {
-            Err(ConnectError::Unreachable("the attempt has ended by a bug".to_owned()))
+            let reason = "the attempt has ended by a bug".to_owned();
+            Err(ConnectError::Unreachable(Stage::Connect, reason))
         })
     }
 
@@ -109,7 +112,7 @@ impl<T: Clone + Send + Sync + 'static> SharedAttempt<T> {
         tokio::spawn(async move {
             let result = timeout(longest, make).await.unwrap_or_else(|_| {
                 let reason = format!("no connection within {} ms", longest.as_millis());
-                Err(ConnectError::Unreachable(reason))
+                Err(ConnectError::Unreachable(Stage::Connect, reason))
             });
             // The error says that nobody waits any more.
             let _ = sender.send(Some(result));

@@ -23,7 +23,7 @@ use url::Url;
 use super::attempt::{ConnectError, SharedAttempt};
 use super::connection::Connector;
 use super::{causes, target};
-use crate::fetch::Failure;
+use crate::fetch::{Failure, Stage};
 
 /// After so long without a frame on a connection, a PING asks for a sign of life (RFC 9113, section
 /// 6.7). Many requests share the connection, so a dead one must be noticed fast.
@@ -137,7 +137,7 @@ impl Share<'_> {
             *repeats += 1;
             if unsent > UNSENT || broken > 1 {
                 self.has_ended = true;
-                return Err(SendError::Failed(Failure::Connection(causes(&error))));
+                return Err(SendError::Failed(Failure::Connection(Stage::Connect, causes(&error))));
             }
         }
     }
@@ -150,7 +150,7 @@ impl Share<'_> {
     ) -> Result<Request<Empty<Bytes>>, SendError> {
         let target = target(url).map_err(|error| {
             self.has_ended = true;
-            SendError::Failed(Failure::Connection(error.to_string()))
+            SendError::Failed(Failure::Connection(Stage::Connect, error.to_string()))
         })?;
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = target;

@@ -28,7 +28,7 @@ use crate::answer;
 use crate::cache::Freshness;
 use crate::config::parameter::URL;
 use crate::config::{ConfigError, Settings};
-use crate::fetch::{Failure, Fetch, Found, MAX_BODY};
+use crate::fetch::{Failure, Fetch, Found, MAX_BODY, Stage};
 use crate::probe::MOST_IN_FLIGHT as PROBES;
 use crate::request::ServiceUrl;
 
@@ -389,14 +389,17 @@ const CONGESTION: [i32; 5] = [
     Errno::EADDRNOTAVAIL as i32,
 ];
 
+/// Whether the number of a system's error says that this machine is to blame.
+fn is_congestion_code(code: i32) -> bool {
+    CONGESTION.contains(&code)
+}
+
 /// Whether an error comes of an error of the system that says nothing about a service.
 fn is_congestion(error: &(dyn Error + 'static)) -> bool {
-    let io = error.downcast_ref::<io::Error>();
-    let is_own =
-        io.and_then(io::Error::raw_os_error).is_some_and(|code| CONGESTION.contains(&code));
-    // The source of an error that wraps another error is the source of the other error.
-    let wrapped = io.and_then(io::Error::get_ref).map(|wrapped| wrapped as &(dyn Error + 'static));
-    is_own || wrapped.or_else(|| error.source()).is_some_and(is_congestion)
+    chain(error).any(|error| {
+        let io = error.downcast_ref::<io::Error>();
+        io.and_then(io::Error::raw_os_error).is_some_and(is_congestion_code)
+    })
 }
 
 /// The failure that an error of the HTTP libraries means, in the words of its causes down to the
@@ -407,7 +410,34 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
         Some(cause) => causes(cause),
         None => error.to_string(),
     };
-    if is_congestion(error) { Failure::Congested(text) } else { Failure::Connection(text) }
+    if is_congestion(error) {
+        Failure::Congested(text)
+    } else {
+        Failure::Connection(stage(error), text)
+    }
+}
+
+/// How far a connection came that ended with this error.
+fn stage(error: &(dyn Error + 'static)) -> Stage {
+    let found = chain(error).find_map(|error| {
+        if error.is::<resolver::LookUpError>() {
+            Some(Stage::Dns)
+        } else if error.is::<native_tls::Error>() {
+            Some(Stage::Tls)
+        } else {
+            None
+        }
+    });
+    found.unwrap_or(Stage::Connect)
+}
+
+/// An error and its causes, the outermost one first.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // The source of an error that wraps another error is the source of the other error.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source())
+    })
 }
 
 /// The texts of an error and of all its causes.

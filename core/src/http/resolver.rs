@@ -18,8 +18,11 @@ use std::thread;
 use hyper_util::client::legacy::connect::dns;
 use nix::errno::Errno;
 use reqwest::dns::{Addrs, Resolve, Resolving};
+use thiserror::Error as ThisError;
 use tokio::sync::watch;
 use tower_service::Service;
+
+use super::is_congestion_code;
 
 /// The resolver of all configurations. A look-up that hangs outlives a reload, and the next
 /// configuration does not begin another one.
@@ -48,8 +51,9 @@ struct Shared {
 }
 
 /// An error of the system's, for each of the requests that share a look-up.
-#[derive(Debug, Clone)]
-struct LookUpError {
+#[derive(Debug, Clone, ThisError)]
+#[error("{text}")]
+pub struct LookUpError {
     /// The number of the system's error, where it has one.
     code: Option<i32>,
     kind: io::ErrorKind,
@@ -64,8 +68,11 @@ impl From<io::Error> for LookUpError {
 
 impl From<LookUpError> for io::Error {
     fn from(LookUpError { code, kind, text }: LookUpError) -> Self {
-        // The number tells whether this machine is to blame.
-        code.map_or_else(|| io::Error::new(kind, text), io::Error::from_raw_os_error)
+        match code {
+            // The number tells that this machine is to blame.
+            Some(code) if is_congestion_code(code) => io::Error::from_raw_os_error(code),
+            _ => io::Error::new(kind, LookUpError { code, kind, text }),
+        }
     }
 }
 
