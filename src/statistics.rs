@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use remote_opts_core::config::parameter::MOST_SERVICES;
 use remote_opts_core::event::Event;
 use remote_opts_core::failover::Availability;
-use remote_opts_core::fetch::{Failure, Kind};
+use remote_opts_core::fetch::Kind;
 
 use crate::ffi;
 use crate::log::REMOPTS_EXCEPTION;
@@ -65,7 +65,6 @@ static DNS: Counter = Counter::new("remote-opts-failures-dns");
 static LATE: Counter = Counter::new("remote-opts-failures-late");
 static STATUS: Counter = Counter::new("remote-opts-failures-status");
 static BODY: Counter = Counter::new("remote-opts-failures-body");
-static URL: Counter = Counter::new("remote-opts-failures-url");
 static CONGESTION: Counter = Counter::new("remote-opts-failures-congestion");
 /// Lookups for which no service was asked: the request backs off.
 static BACKING_OFF: Counter = Counter::new("remote-opts-failures-backing-off");
@@ -89,7 +88,7 @@ static LOOKUP_TIMES: [(u64, Counter); 5] = [
 pub static PARKED_MOST: Peak = Peak::new();
 
 /// Every counter but those of [`LOOKUP_TIMES`].
-static COUNTERS: [&Counter; 29] = [
+static COUNTERS: [&Counter; 28] = [
     &CACHED,
     &ASKED,
     &STALE,
@@ -113,13 +112,27 @@ static COUNTERS: [&Counter; 29] = [
     &LATE,
     &STATUS,
     &BODY,
-    &URL,
     &CONGESTION,
     &BACKING_OFF,
     &NO_SERVICE_UP,
     &LOOKUPS,
     &LOOKUP_TIME,
 ];
+
+/// What goes up and down, in the order of [`Gauges`], and the highest values.
+const GAUGES: [&str; 8] = [
+    "remote-opts-parked",
+    "remote-opts-in-flight",
+    "remote-opts-in-line",
+    "remote-opts-back-offs",
+    "remote-opts-kept-answers",
+    "remote-opts-kept-bytes",
+    "remote-opts-parked-most",
+    "remote-opts-in-flight-most",
+];
+
+/// The statistics of one service.
+const OF_SERVICE: [&str; 4] = ["state", "requests", "failures", "last-answer"];
 
 /// What is counted for each service, by its index in the parameter `url`.
 static SERVICES: [Service; MOST_SERVICES] = [const { Service::new() }; MOST_SERVICES];
@@ -238,7 +251,9 @@ pub struct Gauges {
 pub fn notice(event: &Event<'_>) {
     match *event {
         Event::Failed { failure, .. } | Event::Congested { failure, .. } => {
-            of_kind(failure).count();
+            if let Some(kind) = failure.kind() {
+                of_kind(kind).count();
+            }
         }
         Event::Responded { service, failure } => {
             let counted = &SERVICES[service];
@@ -267,15 +282,14 @@ pub fn notice(event: &Event<'_>) {
     }
 }
 
-fn of_kind(failure: &Failure) -> &'static Counter {
-    match failure.kind() {
+fn of_kind(kind: Kind) -> &'static Counter {
+    match kind {
         Kind::Connect => &CONNECT,
         Kind::Tls => &TLS,
         Kind::Dns => &DNS,
         Kind::Late => &LATE,
         Kind::Status => &STATUS,
         Kind::Body => &BODY,
-        Kind::Url => &URL,
         Kind::Congestion => &CONGESTION,
     }
 }
@@ -288,17 +302,16 @@ pub fn announce(services: &[String]) {
     report(|| {
         let counters = COUNTERS.iter().copied();
         let counters = counters.chain(LOOKUP_TIMES.iter().map(|(_, counter)| counter));
-        for counter in counters {
-            ffi::add_to_statistic(counter.name, 0)?;
+        for name in counters.map(|counter| counter.name).chain(GAUGES) {
+            ffi::add_to_statistic(name, 0)?;
         }
         for (index, service) in SERVICES.iter().enumerate() {
             let (earlier, now) = (known.get(index), services.get(index));
             if earlier != now {
                 forget(index, service)?;
             }
-            if now.is_some() {
-                ffi::add_to_statistic(&of_service(index, "requests"), 0)?;
-                ffi::add_to_statistic(&of_service(index, "failures"), 0)?;
+            for name in now.map_or(&[][..], |_| &OF_SERVICE) {
+                ffi::add_to_statistic(&of_service(index, name), 0)?;
             }
         }
         Ok(())
@@ -312,7 +325,7 @@ fn forget(index: usize, service: &Service) -> Result<(), cxx::Exception> {
         tally.published.store(tally.counted.load(Ordering::Relaxed), Ordering::Relaxed);
     }
     service.last_answer.store(0, Ordering::Relaxed);
-    for name in ["state", "requests", "failures", "last-answer"] {
+    for name in OF_SERVICE {
         ffi::remove_statistic(&of_service(index, name))?;
     }
     Ok(())
@@ -327,18 +340,20 @@ pub fn publish(gauges: &Gauges) {
         for (_, counter) in &LOOKUP_TIMES {
             counter.tally.publish(counter.name)?;
         }
-        for (name, value) in [
-            ("remote-opts-parked", gauges.parked),
-            ("remote-opts-in-flight", gauges.in_flight),
-            ("remote-opts-in-line", gauges.in_line),
-            ("remote-opts-back-offs", gauges.back_offs),
-            ("remote-opts-kept-answers", gauges.kept_answers),
-            ("remote-opts-kept-bytes", gauges.kept_bytes),
-        ] {
+        let values = [
+            gauges.parked,
+            gauges.in_flight,
+            gauges.in_line,
+            gauges.back_offs,
+            gauges.kept_answers,
+            gauges.kept_bytes,
+        ];
+        let [now @ .., parked_most, in_flight_most] = GAUGES;
+        for (name, value) in now.into_iter().zip(values) {
             set(name, integer(value as u64))?;
         }
-        raise("remote-opts-parked-most", integer(PARKED_MOST.take()))?;
-        raise("remote-opts-in-flight-most", integer(gauges.in_flight_most as u64))?;
+        raise(parked_most, integer(PARKED_MOST.take()))?;
+        raise(in_flight_most, integer(gauges.in_flight_most as u64))?;
         for (index, availability) in gauges.services.iter().enumerate() {
             let service = &SERVICES[index];
             service.requests.publish(&of_service(index, "requests"))?;

@@ -122,8 +122,6 @@ pub enum Kind {
     Status,
     /// A body that is no answer.
     Body,
-    /// No request can be made: it makes no URL for the service.
-    Url,
     /// This machine has too much to do.
     Congestion,
 }
@@ -156,9 +154,9 @@ impl Failure {
         }
     }
 
-    /// The kind of the failure.
-    pub fn kind(&self) -> Kind {
-        match self {
+    /// The kind of the failure. `None` for a request that makes no URL for the service.
+    pub fn kind(&self) -> Option<Kind> {
+        Some(match self {
             Failure::Connection(Stage::Dns, _) => Kind::Dns,
             Failure::Connection(Stage::Connect, _) => Kind::Connect,
             Failure::Connection(Stage::Tls, _) => Kind::Tls,
@@ -167,9 +165,9 @@ impl Failure {
                 Kind::Status
             }
             Failure::TooLong | Failure::Undecodable(_) | Failure::NotAnAnswer(_) => Kind::Body,
-            Failure::Unaskable(_) => Kind::Url,
             Failure::Congested(_) => Kind::Congestion,
-        }
+            Failure::Unaskable(_) => return None,
+        })
     }
 }
 
