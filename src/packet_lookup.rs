@@ -581,7 +581,7 @@ impl Lookup {
         let Some(outcome) = self.outcome.get().filter(|_| REMOPTS_ACKED.info_enabled()) else {
             return;
         };
-        let (Outcome::Answered(answer, source), false) = (outcome, written.is_empty()) else {
+        let (Outcome::Answered(answer, _), false) = (outcome, written.is_empty()) else {
             let why = match outcome {
                 Outcome::Answered(answer, _) if answer.is_nothing() => {
                     "nothing, as the service has nothing for this client"
@@ -598,14 +598,13 @@ impl Lookup {
             None => what.clone(),
         });
         let written = written.collect::<Vec<_>>().join(", ");
-        let stale = if *source == Source::Stale { ", stale" } else { "" };
         match answer.given.known() {
             Some((by, age)) => {
                 let age = age.as_secs();
-                let what = format_args!("{written}, from {by}, {age} s old{stale}");
+                let what = format_args!("{written}, from {by}, {age} s old");
                 self.info(&REMOPTS_ACKED, &what);
             }
-            None => self.info(&REMOPTS_ACKED, &format_args!("{written}{stale}")),
+            None => self.info(&REMOPTS_ACKED, &written),
         }
     }
 

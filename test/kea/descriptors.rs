@@ -100,6 +100,8 @@ fn without_a_descriptor_no_service_is_given_up_and_the_next_packet_asks_again() 
             }
             assert_eq!(service.asked(), 11, "one request for each client");
             assert_eq!(kea.statistic("remote-opts-congested"), Some(11));
+            assert!(kea.statistic("remote-opts-failures-congestion") > Some(0));
+            assert_eq!(kea.statistic("remote-opts-url[0].failures"), Some(0));
             assert_eq!(kea.statistic("remote-opts-stale"), Some(2));
             for id in ["REMOPTS_SERVICE_DOWN", "REMOPTS_LOOKUP_FAILED"] {
                 assert_eq!(kea.count(id), 0, "{id}");

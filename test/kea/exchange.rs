@@ -280,6 +280,7 @@ fn a_failure_is_shared_by_the_clients_that_wait_for_it() {
             assert_eq!(client.reply("DISCOVER").chain(), None);
         }
         assert_eq!(service.asked(), 1);
+        kea.logged(&["REMOPTS_LOOKUP_FAILED"]);
         assert_eq!(kea.count("REMOPTS_LOOKUP_FAILED"), 1, "one request, one line");
     });
 }
