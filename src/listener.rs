@@ -77,8 +77,8 @@ impl fmt::Display for Replies {
         let Replies { stale, unedited, none } = self;
         write!(
             formatter,
-            "{stale} packets got their last answer, {unedited} a reply without edits, {none} no \
-             reply"
+            "packets that got their last answer: {stale}, a reply without edits: {unedited}, no \
+             reply: {none}"
         )
     }
 }

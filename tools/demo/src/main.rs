@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `make demo`: the main job with real parts. An nginx serves test/data.json. A kea-dhcp4 with the
 //! hook section of test/kea-dhcp4.conf asks nginx. The project's own client, as relay agent and
-//! client, asks Kea. Everything runs on loopback and on free unprivileged ports, and is stopped in
+//! client, asks Kea. Then the hook's log, its status and its statistics are shown. Everything runs on loopback and on free unprivileged ports, and is stopped in
 //! the end. The demo fails unless OFFER and ACK carry what data.json says.
 
 use std::env;
@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use remote_opts_test_support::kea::{Setup, Threads};
+use remote_opts_test_support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
 use remote_opts_test_support::nginx::Nginx;
 use remote_opts_test_support::project;
 
@@ -54,6 +54,9 @@ fn run() -> Result<()> {
         kea.log().iter().for_each(|line| eprintln!("{line}"));
         return Err(error);
     }
+    show_log(&kea);
+    show_status(&kea)?;
+    show_statistics(&kea)?;
     let end = kea.stop();
     ensure!(end.status.success(), "kea-dhcp4 ended with {}", end.status);
     println!("OFFER and ACK carry the answer of nginx: {answer}");
@@ -91,6 +94,52 @@ fn run_client(answer: &Value, server: &str, relay_port: &str) -> Result<()> {
         .with_context(|| client.display().to_string())?;
     println!();
     ensure!(status.success(), "the client ended with {status}");
+    Ok(())
+}
+
+/// Shows what the hook wrote into Kea's log.
+fn show_log(kea: &Kea) {
+    println!("\nThe log of Kea says about the hook:\n");
+    let ours = kea.log().into_iter().filter(|line| line.contains(HOOK_LOGGER));
+    ours.for_each(|line| println!("  {line}"));
+}
+
+/// Asks the hook on Kea's control socket what it does, and shows the response in words.
+fn show_status(kea: &Kea) -> Result<()> {
+    let response = kea.command("remote-opts-status")?;
+    let (status, text) = (&response["arguments"], &response["text"]);
+    let text = text.as_str().with_context(|| format!("remote-opts-status: {response}"))?;
+    println!("\nThe command remote-opts-status says: {text}\n");
+    for service in status["services"].as_array().into_iter().flatten() {
+        let url = service["url"].as_str().unwrap_or_default();
+        println!(
+            "  {url} is {}, its last answer came {} s ago",
+            service["state"].as_str().unwrap_or_default(),
+            service["last-answer-ago"]
+        );
+    }
+    println!(
+        "  {} packets are parked, {} lookups are in flight, {} stand in line",
+        status["parked"], status["in-flight"], status["in-line"]
+    );
+    let cache = &status["cache"];
+    println!("  answers kept: {} ({} bytes)", cache["answers"], cache["bytes"]);
+    Ok(())
+}
+
+/// Shows the statistics of the hook that are not 0.
+fn show_statistics(kea: &Kea) -> Result<()> {
+    let response = kea.command("statistic-get-all")?;
+    let all = response["arguments"].as_object();
+    let all = all.with_context(|| format!("statistic-get-all: {response}"))?;
+    println!("\nThe command statistic-get-all has these statistics of the hook that are not 0:\n");
+    for (name, samples) in all.iter().filter(|(name, _)| name.starts_with("remote-opts-")) {
+        let value = &samples[0][0];
+        if value != 0 {
+            println!("  {name:<40} {value}");
+        }
+    }
+    println!();
     Ok(())
 }
 
