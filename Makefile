@@ -146,7 +146,7 @@ bench-report:
 	@$(build_bench)
 	@target/release/bench report $(sort $(wildcard $(BENCHMARKS)/kea-*.json))
 
-# Writes the documents that come from the table of parameters.
+# Writes the documents that come from the table of parameters and from the message file.
 docs:
 	$(CARGO) run --quiet --locked --package remote-opts-core --example documents
 

@@ -14,12 +14,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[path = "build/messages.rs"]
-mod messages;
-
-/// The file of the log messages.
-const MESSAGES: &str = "messages/remopts_messages.mes";
-
 /// The files with a bridge between Rust and C++.
 const BRIDGES: [&str; 2] = ["src/ffi.rs", "src/callouts.rs"];
 
@@ -36,17 +30,14 @@ fn main() {
 fn run() -> Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let kea = Kea::find()?;
-    for file in ["build.rs", "build/messages.rs", MESSAGES] {
-        println!("cargo:rerun-if-changed={file}");
-    }
+    println!("cargo:rerun-if-changed=build.rs");
     // Watches the folder, because the headers of another Kea keep the times of their package.
     println!("cargo:rerun-if-changed={}", kea.include.join("hooks").display());
 
-    let text = fs::read_to_string(MESSAGES)?;
-    let messages = messages::read(&text).map_err(|error| format!("{MESSAGES}: {error}"))?;
-    fs::write(out.join("messages.rs"), messages::rust(&messages))?;
+    let messages = remote_opts_messages::all()?;
+    fs::write(out.join("messages.rs"), remote_opts_messages::rust(&messages))?;
     // A part of shim/log.cc, because the linker would leave out an object to which nothing refers.
-    fs::write(out.join("remopts_messages.inc"), messages::cxx(&messages))?;
+    fs::write(out.join("remopts_messages.inc"), remote_opts_messages::cxx(&messages))?;
 
     let mut shim = cxx_build::bridges(BRIDGES);
     let include = kea.include.to_str().ok_or("the path of Kea's headers is not UTF-8")?;

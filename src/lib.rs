@@ -58,8 +58,3 @@ mod link_kea {
     // SAFETY: no function is declared there.
     include!(concat!(env!("OUT_DIR"), "/link_kea.rs"));
 }
-
-/// The reader of the message file, which belongs to build.rs. It is here for its unit tests.
-#[cfg(test)]
-#[path = "../build/messages.rs"]
-mod message_file;

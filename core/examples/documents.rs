@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-//! `make docs`: writes what is made of the table of parameters into the documentation.
+//! `make docs`: writes what is made of the table of parameters, and of the message file, into the
+//! documentation.
 //!
 //! Run in the project's folder. A test (core/tests/documents.rs) fails where a file differs from
-//! the table.
+//! its source.
 
 use std::fs;
 
@@ -14,6 +15,7 @@ const BEGIN: &str = "<!-- parameters: begin -->";
 const END: &str = "<!-- parameters: end -->";
 
 const SCHEMA: &str = "docs/parameters.schema.json";
+const MESSAGES: &str = "docs/messages.md";
 
 fn main() {
     let page = fs::read_to_string(PAGE).unwrap_or_else(|error| panic!("{PAGE}: {error}"));
@@ -21,7 +23,9 @@ fn main() {
     let (_, after) = rest.split_once(END).unwrap_or_else(|| panic!("{PAGE}: no {END}"));
     let page_now = format!("{before}{BEGIN}\n\n{}\n{END}{after}", config::markdown());
     let schema = format!("{:#}\n", config::schema());
-    for (file, text) in [(PAGE, page_now), (SCHEMA, schema)] {
+    let messages = remote_opts_messages::all().unwrap_or_else(|error| panic!("{error}"));
+    let messages = remote_opts_messages::markdown(&messages);
+    for (file, text) in [(PAGE, page_now), (SCHEMA, schema), (MESSAGES, messages)] {
         if !fs::read_to_string(file).is_ok_and(|present| present == text) {
             fs::write(file, text).unwrap_or_else(|error| panic!("{file}: {error}"));
             println!("{file} written");

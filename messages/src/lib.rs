@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The reader of the message file messages/remopts_messages.mes, whose format is the format of
-//! Kea's own message compiler.
+//! The log messages: the reader of remopts_messages.mes, whose format is the format of Kea's own
+//! message compiler.
 //!
-//! build.rs calls it. Debian's kea-dev has no message compiler, and Rust needs constants of the
-//! messages, which Kea's compiler does not write. See docs/decisions/.
+//! build.rs makes the definitions and the Rust constants of it, and `make docs` the document.
+//! Debian's kea-dev has no message compiler, and Rust needs constants of the messages, which Kea's
+//! compiler does not write. See docs/decisions/.
 
 use std::fmt::Write as _;
 
+/// The file of the messages, and its path for errors.
+const FILE: (&str, &str) =
+    ("messages/remopts_messages.mes", include_str!("../remopts_messages.mes"));
+
 /// One message of the file.
+#[derive(Debug)]
 pub struct Message {
     /// The identifier, `REMOPTS_…`.
     id: String,
@@ -22,12 +28,31 @@ impl Message {
     fn placeholders(&self) -> usize {
         (1..=9).take_while(|n| self.text.contains(&format!("%{n}"))).count()
     }
+
+    /// The severity, as Kea's log writes it. The explanation begins with it.
+    fn severity(&self) -> Option<&'static str> {
+        let first = self.explanation.first()?;
+        let severities = [
+            ("This debug message ", "DEBUG"),
+            ("This informational message ", "INFO"),
+            ("This warning message ", "WARN"),
+            ("This error message ", "ERROR"),
+        ];
+        severities.into_iter().find(|(begin, _)| first.starts_with(begin)).map(|(_, name)| name)
+    }
+}
+
+/// Reads every message. The error says which line of the file cannot be read, or which message lacks
+/// something.
+pub fn all() -> Result<Vec<Message>, String> {
+    let (path, text) = FILE;
+    read(text).map_err(|error| format!("{path}: {error}"))
 }
 
 /// Reads the text of a message file: `% ID text` begins a message, the lines behind it explain the
 /// message, `#` begins a comment and `$` a directive. The error says which line cannot be read, or
 /// which message lacks something.
-pub fn read(file: &str) -> Result<Vec<Message>, String> {
+fn read(file: &str) -> Result<Vec<Message>, String> {
     let mut messages: Vec<Message> = Vec::new();
     for line in file.lines().map(str::trim_end) {
         if line.starts_with('#') || line.starts_with('$') {
@@ -86,6 +111,42 @@ pub fn cxx(messages: &[Message]) -> String {
     code
 }
 
+/// The document of the messages, docs/messages.md, in the form of Kea's messages manual.
+pub fn markdown(messages: &[Message]) -> String {
+    let mut page = String::from(
+        "<!-- SPDX-License-Identifier: MPL-2.0 -->\n\
+         <!-- `make docs` writes this page of messages/remopts_messages.mes. Change the messages \
+         there. -->\n\
+         # Messages\n\n\
+         Every message of the hook library, as it stands in Kea's log, with what it means and what \
+         to do.\n\
+         All come from Kea's logger `remote-opts-hooks`. `%1`, `%2` and so on stand for the \
+         arguments. A\n\
+         DEBUG message shows at debug level 40: [operating.md](operating.md#the-log) says how to \
+         turn it\n\
+         on.\n",
+    );
+    for (severity, meaning) in [
+        (Some("ERROR"), "something is broken"),
+        (Some("WARN"), "somebody should look, and clients may get less than they should"),
+        (Some("INFO"), "something has changed"),
+        (Some("DEBUG"), "what became of one packet"),
+        (None, "passed on from another program"),
+    ] {
+        let ids = messages.iter().filter(|message| message.severity() == severity);
+        let links = ids.map(|Message { id, .. }| format!("- [{id}](#{})\n", id.to_lowercase()));
+        let severity = severity.unwrap_or("Any severity");
+        let _ = write!(page, "\n**{severity}**: {meaning}\n\n{}", links.collect::<String>());
+    }
+    for message in messages {
+        let Message { id, text, explanation } = message;
+        let severity = message.severity().map(|name| format!("Severity: {name}.\n\n"));
+        let (severity, explanation) = (severity.unwrap_or_default(), explanation.join("\n"));
+        let _ = write!(page, "\n## {id}\n\n    {text}\n\n{severity}{explanation}\n");
+    }
+    page
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +168,18 @@ mod tests {
         let cxx = cxx(&messages);
         assert!(cxx.contains("\"REMOPTS_A\", \"all of \\\"%1\\\" is %2\","), "{cxx}");
         assert!(cxx.ends_with("nullptr};\n"), "{cxx}");
+    }
+
+    #[test]
+    fn the_document_has_each_message_with_text_severity_and_explanation() {
+        let file = "% REMOPTS_A one %1\nThis warning message is issued.\n\n\
+                    % REMOPTS_B two\nThis message passes on.\n";
+        let page = markdown(&read(file).unwrap());
+        let first = "\n## REMOPTS_A\n\n    one %1\n\nSeverity: WARN.\n\n\
+                     This warning message is issued.\n";
+        let second = "\n## REMOPTS_B\n\n    two\n\nThis message passes on.\n";
+        assert!(page.ends_with(&format!("{first}{second}")), "{page}");
+        assert!(page.contains("\n**WARN**: ") && page.contains("- [REMOPTS_A](#remopts_a)\n"));
     }
 
     #[test]
