@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use remote_opts_test_support::certificates::{Authority, elliptic_key};
-use remote_opts_test_support::kea::{End, Setup, Threads};
+use remote_opts_test_support::kea::{End, Setup, Threads, parks};
 use remote_opts_test_support::library;
 
 /// Starts Kea with these parameters. Looks for all of `parts` in the one message that tells why Kea
@@ -33,6 +33,26 @@ fn assert_refused(parameters: Value, parts: &[&str]) -> End {
 }
 
 const URL: &str = "http://127.0.0.1:1/";
+
+/// docs/daily-work.md says which of Kea's checks read the parameters.
+#[test]
+fn only_kea_s_full_check_reads_the_parameters() {
+    let good = Setup::new(Threads::One).hook_as_given(with_url("timeout", json!(1000)));
+    let bad = Setup::new(Threads::One).hook_as_given(with_url("timeout", json!("fast")));
+    assert!(bad.check_syntax().status.success());
+    let full = bad.check();
+    // Kea 2.2 has no full check.
+    assert_eq!(full.status.success(), !parks(), "{}", full.log.join("\n"));
+    assert_eq!(full.log.iter().any(|line| line.contains("REMOPTS_LOAD_ERROR")), parks());
+    assert!(good.check().status.success());
+
+    let kea = good.start();
+    let mut configuration = kea.configuration();
+    configuration["Dhcp4"]["hooks-libraries"][0]["parameters"]["timeout"] = json!("fast");
+    let response = kea.command_with("config-test", configuration).expect("a response");
+    assert_eq!(response["result"], 0, "{response}");
+    kea.stop().assert_clean();
+}
 
 /// This parameter, and a `url` that works.
 fn with_url(name: &str, value: Value) -> Value {

@@ -2,13 +2,16 @@
 //! Holds the documents against the library. (Each answer of a test goes through the schema of
 //! answers too: see [`Answer::json`](remote_opts_test_support::service::Answer::json).)
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use url::Url;
 
 use remote_opts_bench::results;
-use remote_opts_test_support::kea::{Setup, Threads};
+use remote_opts_test_support::kea::{Kea, Setup, Threads};
 use remote_opts_test_support::project;
 use remote_opts_test_support::schema::{is_good, json_file, validate};
 use remote_opts_test_support::service::Service;
@@ -33,9 +36,7 @@ fn numbers_of_the_benchmark_come_from_its_files() {
 /// Each row of the chapter's tables names its tests last.
 #[test]
 fn each_statement_about_failures_has_its_tests() {
-    let text = fs::read_to_string(project().join("docs/operating.md")).expect("docs/operating.md");
-    let (_, text) = text.split_once("\n## When the service fails\n").expect("the chapter");
-    let (text, _) = text.split_once("\n## ").expect("the chapter's end");
+    let text = chapter("When the service fails");
     let mut rows = 0;
     for line in text.lines().filter(|line| line.starts_with('|')) {
         let cells = line.trim_matches('|').rsplit('|');
@@ -77,12 +78,106 @@ fn every_edit_of_the_answers_in_the_documents_is_applied() {
     }
 }
 
+/// A chapter of docs/operating.md, without its heading.
+fn chapter(name: &str) -> String {
+    let text = fs::read_to_string(project().join("docs/operating.md")).expect("docs/operating.md");
+    let (_, text) = text.split_once(&format!("\n## {name}\n")).expect("the chapter");
+    text.split_once("\n## ").map_or(text, |(chapter, _)| chapter).to_owned()
+}
+
+/// The chapter "Statistics" has a row for each statistic of the library, and no other row. A
+/// statistic of one service is there for each service: its row has `[i]` for the number.
+#[test]
+fn every_statistic_has_its_row() {
+    let services = [Service::json(json!({})), Service::json(json!({}))];
+    let urls = services.each_ref().map(|service| service.url("/"));
+    let kea = Setup::new(Threads::Four).hook(json!({"url": urls})).start();
+    let all = kea.command("statistic-get-all").expect("a response")["arguments"].clone();
+    let names = all.as_object().expect("statistics").keys();
+    let names = names.filter(|name| name.starts_with("remote-opts-"));
+    let names: BTreeSet<_> =
+        names.map(|name| name.replace("[0]", "[i]").replace("[1]", "[i]")).collect();
+    let text = chapter("Statistics");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `remote-opts-"));
+    let rows: Vec<_> = rows.map(|row| row.split('`').next().expect("a name")).collect();
+    let rows: Vec<_> = rows.into_iter().map(|name| format!("remote-opts-{name}")).collect();
+    assert_eq!(rows.iter().cloned().collect::<BTreeSet<_>>(), names);
+    assert_eq!(rows.len(), names.len(), "a statistic has two rows");
+}
+
+/// The program of examples/monitoring prints each statistic that is a number.
+#[test]
+fn the_statistics_can_be_read_as_prometheus_reads_them() {
+    let service = Service::json(json!({"224": "x"}));
+    let kea = Setup::new(Threads::Four).hook(json!({"url": service.url("/")})).start();
+    kea.client().with(82, FOO_BAR).exchange();
+    let program = project().join("examples/monitoring/remote_opts_prometheus.py");
+    let run = |kea: &Kea| {
+        Command::new("python3").arg(&program).arg(kea.control_socket()).output().expect("python3")
+    };
+    let output = run(&kea);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    for line in ["kea_remote_opts_asked 1", "kea_remote_opts_cached 1", "kea_remote_opts_failed 0"]
+    {
+        assert!(text.lines().any(|printed| printed == line), "no {line} in\n{text}");
+    }
+    // The alert rules name metrics that the program prints.
+    let rules =
+        fs::read_to_string(project().join("examples/monitoring/alerts.yml")).expect("rules");
+    let words = rules.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    let metrics: BTreeSet<_> = words.filter(|word| word.starts_with("kea_remote_opts_")).collect();
+    assert!(metrics.len() >= 3, "{metrics:?}");
+    for metric in metrics {
+        let printed = |line: &str| line.split([' ', '{']).next() == Some(metric);
+        assert!(text.lines().any(printed), "no {metric} in\n{text}");
+    }
+    let without = Setup::new(Threads::Four).start();
+    assert!(!run(&without).status.success());
+}
+
+/// The commands that the pages give for a shell work as they stand there, but for the socket's path
+/// and `sudo`.
+#[test]
+fn the_commands_for_a_shell_work_as_they_stand() {
+    let service = Service::json(json!({"224": "x"}));
+    let kea = Setup::new(Threads::Four).hook(json!({"url": service.url("/")})).start();
+    let blocks: Vec<_> = ["docs/daily-work.md", "docs/troubleshooting.md"]
+        .iter()
+        .flat_map(|page| {
+            let text = fs::read_to_string(project().join(page)).expect(page);
+            text.split("\n\n").map(str::to_owned).collect::<Vec<_>>()
+        })
+        .filter(|block| block.starts_with("    "))
+        .collect();
+    let function = blocks.iter().find(|block| block.contains("keacmd() {")).expect("keacmd");
+    let socket = kea.control_socket().to_str().expect("UTF-8");
+    let function = function.replace("/run/kea/kea4-ctrl-socket", socket).replace("sudo ", "");
+    assert!(function.contains(socket), "{function}");
+    // Other programs stand before `keacmd` in a block.
+    let commands: Vec<_> =
+        blocks.iter().filter_map(|block| Some(&block[block.find("keacmd '")?..])).collect();
+    assert!(commands.len() > 6, "{commands:?}");
+    for command in commands {
+        let script = format!("{function}\n{command}");
+        let output = Command::new("sh").args(["-c", &script]).output().expect("sh");
+        assert!(output.status.success() && output.stderr.is_empty(), "{command}: {output:?}");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        if let Ok(response) = serde_json::from_str::<Value>(&text) {
+            // 3: nothing is kept about this machine.
+            let result = &response["result"];
+            assert!(*result == 0 || *result == 3, "{command}: {text}");
+        } else {
+            assert_eq!(text.trim(), "1 of 1 services are up.", "{command}");
+        }
+    }
+    kea.stop().assert_clean();
+}
+
 /// The chapter "Commands" has a section for each command, with a request and a response.
 #[test]
 fn every_command_has_its_section() {
-    let text = fs::read_to_string(project().join("docs/operating.md")).expect("docs/operating.md");
-    let (_, text) = text.split_once("\n## Commands\n").expect("the chapter");
-    let (text, _) = text.split_once("\n## ").expect("the chapter's end");
+    let text = chapter("Commands");
     let service = Service::json(json!({}));
     let kea = Setup::new(Threads::Four).hook(json!({"url": service.url("/")})).start();
     let list = kea.command("list-commands").expect("a response")["arguments"].clone();
@@ -91,7 +186,7 @@ fn every_command_has_its_section() {
     let mut sections: Vec<_> = text.split("\n### ").skip(1).collect();
     assert_eq!(sections.len(), names.len(), "{names:?}");
     for name in names {
-        let heading = format!("`{name}`");
+        let heading = format!("The `{name}` command\n");
         let found = sections.iter().position(|section| section.starts_with(&heading));
         let section = sections.remove(found.unwrap_or_else(|| panic!("no section {heading}")));
         let blocks = section.split("\n\n").filter(|block| block.starts_with("    {"));
@@ -106,6 +201,66 @@ fn every_command_has_its_section() {
         assert!(!real["text"].to_string().contains("unknown"), "{name}: {real}");
         assert!(response["result"] == 0 && response["text"].is_string(), "{name}");
     }
+}
+
+/// Each link of a document to a file, and to a heading of a file, leads there.
+#[test]
+fn every_link_leads_somewhere() {
+    let mut pages: Vec<_> =
+        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from).into();
+    for folder in ["docs", "examples"] {
+        pages_below(Path::new(folder), &mut pages);
+    }
+    assert!(pages.len() > 15, "{pages:?}");
+    let read = |page: &Path| fs::read_to_string(project().join(page)).expect("a page");
+    let mut broken = Vec::new();
+    for page in &pages {
+        for link in links(&read(page)) {
+            let (path, heading) = link.split_once('#').unwrap_or((&link, ""));
+            let folder = page.parent().expect("a folder");
+            let target = if path.is_empty() { page.clone() } else { folder.join(path) };
+            let there = if heading.is_empty() {
+                project().join(&target).exists()
+            } else {
+                project().join(&target).is_file() && anchors(&read(&target)).contains(heading)
+            };
+            if !there {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Adds the Markdown files below a folder of the project.
+fn pages_below(folder: &Path, pages: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(project().join(folder)).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let path = folder.join(entry.file_name());
+        if entry.path().is_dir() {
+            pages_below(&path, pages);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(path);
+        }
+    }
+}
+
+/// The links of a page that lead to no other machine.
+fn links(page: &str) -> Vec<String> {
+    let ends = page.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    let links = ends.map(|(link, _)| link.to_owned());
+    links.filter(|link| !link.contains("://")).collect()
+}
+
+/// The names that a page's headings have in links.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = text.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+        kept.map(|char| if char == ' ' { '-' } else { char }).collect()
+    };
+    headings.map(anchor).collect()
 }
 
 const OPEN_API: &str = "docs/service.openapi.json";

@@ -9,6 +9,7 @@ use std::slice;
 use serde_json::{Value, json};
 
 use crate::{FOO_BAR, FOO_BAR_QUERY};
+use remote_opts_test_support::certificates::Authority;
 use remote_opts_test_support::dhcp::Reply;
 use remote_opts_test_support::examples;
 use remote_opts_test_support::kea::{Kea, Setup, Threads};
@@ -138,12 +139,60 @@ fn two_data_centres() {
 }
 
 #[test]
+fn first_hour() {
+    let service = Service::json(answer("first-hour"));
+    let kea = start("first-hour", slice::from_ref(&service));
+    for reply in kea.client().with(82, b"\x01\x0dswitch1:port7").exchange() {
+        assert_eq!(text(&reply, 224), "http://boot.example.net/rescue.ipxe");
+    }
+    assert_eq!(service.targets(), ["/api/dhcp?sub82_1=737769746368313A706F727437"]);
+    kea.stop().assert_clean();
+}
+
+/// The settings that the documentation recommends, with two https services and the files that the
+/// settings name.
+#[test]
+fn production() {
+    let name = "production";
+    let files = tempfile::tempdir().expect("a folder");
+    let [anchor, token, cache] =
+        ["boot-ca.pem", "boot.token", "answers"].map(|name| files.path().join(name));
+    let authority = Authority::new("authority");
+    fs::write(&anchor, authority.certificate_pem()).expect("a file");
+    fs::write(&token, "t0ken\n").expect("a file");
+    let identity = authority.server("127.0.0.1");
+    let service = || Service::tls(&identity, None, Answer::json(answer(name)));
+    let mut services = [service(), service()];
+    let kea = start_with(
+        name,
+        &services,
+        &json!({"trust-anchor": anchor, "bearer-token-file": token, "cache-file": cache}),
+    );
+    let client = || kea.client().with(82, FOO_BAR).with(77, "iPXE");
+    let chain = Some("http://boot.example.net/rescue.ipxe");
+    for reply in client().exchange() {
+        assert_eq!(reply.chain().as_deref(), chain);
+    }
+    assert_eq!(services.each_ref().map(Service::asked), [1, 0]);
+    assert_eq!(services[0].requests()[0].header("Authorization"), Some("Bearer t0ken"));
+    assert_eq!(kea.client().with(82, FOO_BAR).discover().chain(), None);
+    services.iter_mut().for_each(Service::stop);
+    for reply in client().exchange() {
+        assert_eq!(reply.chain().as_deref(), chain);
+    }
+    assert!(kea.stop().status.success());
+    assert!(cache.is_file());
+}
+
+#[test]
 fn each_example_has_an_answer_that_the_library_takes() {
     let folder = project().join("examples");
     let entries = fs::read_dir(folder).expect("the folder of examples");
     let folders = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
-    // The folder of services has tests of its own, in example_services.rs.
-    for example in folders.filter(|path| !path.ends_with("services")) {
+    // The folder of services has tests of its own, in example_services.rs. The program that reads
+    // the statistics has one in docs.rs.
+    let others = ["services", "monitoring"];
+    for example in folders.filter(|path| !others.iter().any(|name| path.ends_with(name))) {
         assert!(is_good(&json_file(example.join("answer.json"))), "{}", example.display());
         assert!(example.join("kea-dhcp4.conf").is_file(), "{}", example.display());
     }
@@ -159,22 +208,33 @@ fn text(reply: &Reply, code: u8) -> String {
     String::from_utf8(value).expect("text")
 }
 
-/// Starts Kea with the configuration of an example. `services` take the place of the hosts in its
-/// `url`.
+/// As [`start_with`], for an example that names no file.
 fn start(name: &str, services: &[Service]) -> Kea {
+    start_with(name, services, &json!({}))
+}
+
+/// Starts Kea with the configuration of an example. `services` take the place of the hosts in its
+/// `url`, and `files` the place of the files in its parameters.
+fn start_with(name: &str, services: &[Service], files: &Value) -> Kea {
     let mut dhcp4 = examples::dhcp4(name).expect("an example");
     for subnet in dhcp4["subnet4"].as_array_mut().expect("subnets") {
         subnet["relay"] = json!({ "ip-addresses": ["127.0.0.1"] });
     }
     let mut parameters = dhcp4["hooks-libraries"][0]["parameters"].take();
+    for (file, path) in files.as_object().expect("a map") {
+        assert!(parameters[file].is_string(), "{name} names no {file}");
+        parameters[file] = path.clone();
+    }
     let urls = match &mut parameters["url"] {
         Value::Array(urls) => urls.iter_mut().collect(),
         url => vec![url],
     };
     assert_eq!(urls.len(), services.len());
     for (url, service) in urls.into_iter().zip(services) {
-        let (_, path) =
-            url.as_str().and_then(|url| url.split_once(".example.net")).expect("an URL");
+        let (_, path) = [".example.net", "127.0.0.1:8080"]
+            .iter()
+            .find_map(|host| url.as_str()?.split_once(host))
+            .expect("an URL");
         *url = service.url(path).into();
     }
     let entries = dhcp4.as_object().expect("a map").iter();

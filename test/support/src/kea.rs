@@ -244,6 +244,11 @@ impl Setup {
             .wait()
     }
 
+    /// Has Kea check the syntax of the configuration alone (`-t`). Returns how Kea ended.
+    pub fn check_syntax(&self) -> End {
+        self.spawn("-t").unwrap_or_else(|error| panic!("{error:#}")).wait()
+    }
+
     fn logger(mut self, name: &str, severity: &str) -> Setup {
         self.loggers.retain(|logger| logger["name"] != name);
         self.loggers.push(json!({
@@ -415,6 +420,11 @@ impl Kea {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().map(Child::id).expect("a running Kea")
+    }
+
+    /// The control socket.
+    pub fn control_socket(&self) -> &Path {
+        &self.socket
     }
 
     /// The log so far.
