@@ -2,7 +2,7 @@
 //! Holds the documents against the library. (Each answer of a test goes through the schema of
 //! answers too: see [`Answer::json`](remote_opts_test_support::service::Answer::json).)
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -134,6 +134,40 @@ fn the_statistics_can_be_read_as_prometheus_reads_them() {
     }
     let without = Setup::new(Threads::Four).start();
     assert!(!run(&without).status.success());
+}
+
+/// The list of messages takes the severity from the explanation of a message. The source logs the
+/// message at this severity.
+#[test]
+fn every_message_is_logged_at_the_severity_of_its_explanation() {
+    let page = fs::read_to_string(project().join("docs/messages.md")).expect("docs/messages.md");
+    let severities: BTreeMap<_, _> = page
+        .split("\n## ")
+        .skip(1)
+        .filter_map(|section| {
+            let (id, text) = section.split_once('\n')?;
+            let (_, severity) = text.split_once("\nSeverity: ")?;
+            Some((id, severity.split_once('.')?.0.to_lowercase()))
+        })
+        .collect();
+    let mut seen = BTreeSet::new();
+    for file in fs::read_dir(project().join("src")).expect("src") {
+        let source = fs::read_to_string(file.expect("a file").path()).expect("a source");
+        for (at, _) in source.match_indices("REMOPTS_") {
+            let (before, rest) = source.split_at(at);
+            let end = rest.find(|char: char| !char.is_ascii_uppercase() && char != '_');
+            let (id, after) = rest.split_at(end.unwrap_or(rest.len()));
+            let Some((id, documented)) = severities.get_key_value(id) else { continue };
+            for severity in ["debug", "info", "warn", "error"] {
+                let calls = after.trim_start().starts_with(&format!(".{severity}("));
+                if calls || before.ends_with(&format!("{severity}(&")) {
+                    assert_eq!(documented, severity, "{id}");
+                    seen.insert(*id);
+                }
+            }
+        }
+    }
+    assert!(2 * seen.len() > severities.len(), "{seen:?}");
 }
 
 /// The commands that the pages give for a shell work as they stand there, but for the socket's path
