@@ -57,7 +57,7 @@ build:
 # A real nginx and a real kea-dhcp4 with the hook, and a client that asks for an address.
 demo: deps
 	@$(BUILD)
-	@$(CARGO) build --locked --package remote-opts-demo --package dhcp-client
+	@$(CARGO) build --locked --package remote-opts-demo --package remote-opts-client
 	@target/debug/demo
 
 # Real firmware boots what the service says: iPXE, and UEFI HTTP boot. The program makes network

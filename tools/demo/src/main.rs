@@ -18,7 +18,7 @@ use remote_opts_test_support::project;
 
 /// What the client sends: option 82 of a relay agent, with circuit-id "foo" and remote-id "bar",
 /// and the user class "test".
-const CLIENT: [&str; 4] = ["-c", "82,hex,0103666f6f0203626172", "-c", "77,str,test"];
+const CLIENT: [&str; 6] = ["--circuit-id", "foo", "--remote-id", "bar", "--user-class", "test"];
 
 fn main() -> ExitCode {
     match run() {
@@ -147,10 +147,10 @@ fn show_statistics(kea: &Kea) -> Result<()> {
 /// relative to the present folder where it can be, so that a person can type the command line that
 /// is shown.
 fn client() -> Result<PathBuf> {
-    let client = env::current_exe()?.with_file_name("dhcp-client");
+    let client = env::current_exe()?.with_file_name("remote-opts-client");
     ensure!(
         client.is_file(),
-        "{} is missing: cargo build --locked -p dhcp-client",
+        "{} is missing: cargo build --locked -p remote-opts-client",
         client.display()
     );
     let here = env::current_dir()?;

@@ -12,20 +12,43 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Parser, value_parser};
 use dhcproto::v4::{CLIENT_PORT, SERVER_PORT};
 
-use crate::packet::{END, MESSAGE_TYPE, PAD};
+use crate::identity::Identity;
+use crate::packet::{END, MESSAGE_TYPE, Options, PAD};
 
-/// Asks a DHCPv4 server for an address and prints its replies with every option decoded
+/// What stands below the options in the help.
+const AFTER_HELP: &str = "\
+By itself the client sends option 53 (the message type), 55 (it asks for what network boot uses), 57
+(it takes replies of 1500 bytes) and, in the REQUEST, 50 and 54. -c replaces each of them but 53.
+
+Exit status: 0 for success; 1 when there is no reply, a NAK, or a reply without a value of --expect;
+2 for a mistake on the command line.
+
+Examples:
+  An iPXE on the link of eth0 (ports below 1024 and the interface need root):
+    remote-opts-client -i eth0 --user-class iPXE
+  The relay agent 10.0.0.1, and a client behind the port Gi0/1 of the switch sw7:
+    remote-opts-client --server 192.0.2.1 --giaddr 10.0.0.1 --circuit-id Gi0/1 --remote-id sw7
+  A machine with this UUID that boots by UEFI HTTP boot, and takes only 576 bytes:
+    remote-opts-client -i eth0 --guid 4c4c4544-0051-3310-8057-b9c04f4e5931 \\
+        -c 60,str,HTTPClient:Arch:00016:UNDI:003000 -c 93,hex,0010 -c 57,num,576
+  A Kea for tests on this machine, without root (kea-dhcp4 -c kea.conf -p 10067 -P 10068). The
+  client fails unless both replies carry the options 66 and 224 with these values:
+    remote-opts-client --server 127.0.0.1:10067 --giaddr 127.0.0.1 --relay-port 10068 \\
+        --circuit-id foo --remote-id bar --expect 224=somestring --expect 66=0.0.0.0";
+
+/// Asks a DHCPv4 server for an address and prints its replies with every option decoded. It
+/// configures nothing
 #[derive(Debug, Parser)]
-#[command(name = "dhcp-client", version)]
+#[command(name = "remote-opts-client", version, after_help = AFTER_HELP)]
 #[command(group(ArgGroup::new("link").args(["interface", "server"]).required(true).multiple(true)))]
 pub struct Args {
     /// Hardware address [default: a random, locally administered one]
     #[arg(short, long, value_name = "MAC")]
     pub mac: Option<Mac>,
 
-    /// Option to send, in DISCOVER and REQUEST; repeatable. TYPE is str, hex, ip or num (an
-    /// unsigned number in the smallest of 1, 2 and 4 bytes), as in `-c 82,hex,0103666f6f -c
-    /// 60,str,PXEClient`
+    /// Any option to send, in DISCOVER and REQUEST; repeatable. TYPE is str, hex, ip or num (an
+    /// unsigned number in the smallest of 1, 2 and 4 bytes), as in -c 60,str,PXEClient -c
+    /// 82,hex,0103666f6f
     #[arg(
         short,
         long = "custom-option",
@@ -81,6 +104,10 @@ pub struct Args {
     /// without the quotes of a text, or all of its bytes as 0x…; repeatable
     #[arg(long, value_name = "CODE=VALUE")]
     pub expect: Vec<Expectation>,
+
+    // Last: its heading would stand above every argument that follows.
+    #[command(flatten)]
+    pub identity: Identity,
 }
 
 impl Args {
@@ -90,11 +117,19 @@ impl Args {
         if let Some(twice) = self.custom.iter().find(|option| !codes.insert(option.code)) {
             return Err(format!("option {} is given twice with -c", twice.code));
         }
+        self.identity.check(&self.custom)?;
         if self.inform && self.giaddr.is_some() && self.giaddr != self.ciaddr {
             let why = "a server replies to an INFORM at --ciaddr, even through a relay agent";
             return Err(format!("{why}: --giaddr must be the same address"));
         }
         Ok(())
+    }
+
+    /// The options that the user asks to send.
+    pub fn options(&self) -> Options {
+        let mut options = self.identity.options();
+        options.extend(self.custom.iter().map(|option| (option.code, option.data.clone())));
+        options
     }
 
     /// The address that packets go to.
@@ -165,10 +200,7 @@ impl FromStr for CustomOption {
         }
         let data = match kind {
             "str" => value.as_bytes().to_vec(),
-            "hex" => {
-                let digits = value.strip_prefix("0x").unwrap_or(value).replace(':', "");
-                hex::decode(digits).map_err(|error| format!("no hex: {error}"))?
-            }
+            "hex" => decode_hex(value)?,
             "ip" => {
                 let address: Ipv4Addr = value.parse().map_err(|_| "no IPv4 address".to_string())?;
                 address.octets().to_vec()
@@ -222,6 +254,12 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The bytes of hexadecimal digits, with or without `0x` and colons.
+pub fn decode_hex(text: &str) -> Result<Vec<u8>, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text).replace(':', "");
+    hex::decode(digits).map_err(|error| format!("no hexadecimal digits in pairs ({error})"))
+}
+
 fn encode_number(number: u32) -> Vec<u8> {
     if let Ok(number) = u8::try_from(number) {
         vec![number]
@@ -234,6 +272,8 @@ fn encode_number(number: u32) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn custom(text: &str) -> Vec<u8> {
@@ -301,6 +341,64 @@ mod tests {
             "c -i eth0 --expect 66",
         ] {
             assert!(!parse(line), "{line}");
+        }
+    }
+
+    /// The options that a command line sends. The error is what the user reads.
+    fn sent(line: &str) -> Result<Options, String> {
+        let args = Args::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        args.check().map(|()| args.options())
+    }
+
+    #[test]
+    fn options_that_say_who_the_client_is() {
+        let line = "c -i eth0 --remote-id sw7 --circuit-id Gi0/1 --vendor-specific-info 0x00 \
+                    --user-class iPXE --guid RPi4 -c 60,str,x";
+        let guid = [&b"\0RPi4"[..], &[0; 12]].concat();
+        let expected = Options::from([
+            (60, b"x".to_vec()),
+            (77, b"iPXE".to_vec()),
+            (82, b"\x01\x05Gi0/1\x02\x03sw7\x09\x01\0".to_vec()),
+            (97, guid),
+        ]);
+        assert_eq!(sent(line), Ok(expected));
+        let instances = sent("c -i eth0 --user-class-instance iPXE --user-class-instance a");
+        assert_eq!(instances, Ok(Options::from([(77, b"\x04iPXE\x01a".to_vec())])));
+        assert_eq!(sent("c -i eth0"), Ok(Options::new()));
+    }
+
+    #[test]
+    fn errors_name_the_option_the_value_and_what_is_accepted() {
+        let long = "x".repeat(200);
+        for (arguments, words) in [
+            ("--circuit-id 0x5", &["'0x5'", "--circuit-id", "text or, behind 0x, pairs"][..]),
+            ("--guid 0xRPi4", &["'0xRPi4'", "--guid", "4c4c4544-0051-3310-8057-b9c04f4e5931"]),
+            ("--remote-id a --remote-id b", &["--remote-id", "multiple times"]),
+            ("--user-class a --user-class-instance b", &["--user-class ", "cannot be used with"]),
+            ("--circuit-id a -c 82,hex,010161", &["option 82", "--circuit-id", "-c 82,"]),
+            ("--vendor-specific-info a -c 82,hex,", &["option 82", "--vendor-specific-info"]),
+            ("--user-class a -c 77,str,a", &["option 77", "--user-class ", "give one"]),
+            ("--user-class-instance a -c 77,str,a", &["option 77", "--user-class-instance"]),
+            ("--guid RPi4 -c 97,hex,00", &["option 97", "--guid", "-c 97,"]),
+            (&format!("--circuit-id {long} --remote-id {long}"), &["404 bytes", "at most 255"]),
+        ] {
+            let error = sent(&format!("c -i eth0 {arguments}")).unwrap_err();
+            for word in words {
+                assert!(error.contains(word), "{arguments}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_command_lines() {
+        let help = Args::command().render_long_help().to_string();
+        let examples = help.split_once("Examples:").expect("examples").1.replace("\\\n", " ");
+        let lines = examples.lines().filter(|line| line.contains("remote-opts-client"));
+        let lines: Vec<_> = lines.collect();
+        assert_eq!(lines.len(), 4, "{examples}");
+        for line in lines {
+            let args = Args::try_parse_from(line.split_whitespace());
+            assert!(args.is_ok_and(|args| args.check().is_ok()), "{line}");
         }
     }
 

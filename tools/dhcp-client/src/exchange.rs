@@ -140,7 +140,7 @@ impl Client<'_> {
         ]);
         options.extend(extra.clone());
         // The user's options come last: they replace the client's own.
-        options.extend(self.args.custom.iter().map(|option| (option.code, option.data.clone())));
+        options.extend(self.args.options());
         options
     }
 

@@ -20,7 +20,10 @@ pub const SERVER_IDENTIFIER: u8 = 54;
 pub const PARAMETER_REQUEST_LIST: u8 = 55;
 pub const MESSAGE: u8 = 56;
 pub const MAX_MESSAGE_SIZE: u8 = 57;
+// Codes of the options that say who the client is.
+pub const USER_CLASS: u8 = 77;
 pub const RELAY_AGENT: u8 = 82;
+pub const MACHINE_ID: u8 = 97;
 pub const PAD: u8 = 0;
 pub const END: u8 = 255;
 
