@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cxx::UniquePtr;
 use remote_opts_core::answer::length::MAX_SUB_OPTION;
-use remote_opts_core::answer::{Answer, Change, OptionId, OptionValue, Reason, is_of_the_protocol};
+use remote_opts_core::answer::{
+    Answer, Change, OptionId, OptionValue, Reason, ends_option, is_of_the_protocol,
+};
 
 use crate::ffi::{self, Definition, Packet};
 use crate::log::REMOPTS_ADDRESS_AS_TEXT;
@@ -30,8 +32,6 @@ const VENDOR_OPTIONS_SPACE: &str = "vendor-encapsulated-options-space";
 /// Stands for the code of an option where a sub-option is encoded, which may have the code 43, too. No
 /// option has this code (RFC 2132, section 3.1).
 const NESTED: u8 = 0;
-/// The code that ends option 43 (RFC 2132, section 8.4). It has no length and no payload.
-const END: u8 = 255;
 
 /// One edit, encoded.
 pub enum EncodedEdit {
@@ -229,13 +229,9 @@ impl Encoder<'_> {
         value: &OptionValue,
     ) -> Result<(u8, Vec<u8>), Box<dyn Error>> {
         let (sub_code, defined) = self.find(space, id)?;
-        if (code, sub_code) == (VENDOR_OPTIONS, END) {
-            let is_empty = match value {
-                OptionValue::Text(text) => text.is_empty(),
-                OptionValue::Bytes(bytes) => bytes.is_empty(),
-                _ => false,
-            };
-            return if is_empty { Ok((END, vec![END])) } else { Err(Reason::EndHasValue.into()) };
+        if ends_option(code, sub_code) {
+            let end = value.is_empty().then(|| (sub_code, vec![sub_code]));
+            return end.ok_or(Reason::EndHasValue.into());
         }
         if let (Defined::Nowhere, OptionValue::Text(text)) = (&defined, value) {
             self.addresses_as_text.look(code, sub_code, text);

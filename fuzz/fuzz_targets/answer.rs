@@ -120,12 +120,14 @@ fn check_option(id: &OptionId) {
 fn check_name(id: &OptionId) {
     if let OptionId::Name(name) = id {
         assert!(name.starts_with(|first: char| first.is_ascii_alphabetic()));
+        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
     }
 }
 
 fn check_value(value: &OptionValue) {
     match value {
         OptionValue::Text(text) => check_forms(text),
+        OptionValue::Fields(fields) => assert!(!fields.is_empty()),
         OptionValue::SubOptions(members) => {
             assert!(!members.is_empty());
             for (id, value) in members {

@@ -27,6 +27,7 @@ mod nginx;
 mod outage;
 mod parking;
 mod request;
+mod schemas;
 mod services;
 mod stale;
 mod statistics;

@@ -33,10 +33,27 @@ pub const CLIENT_CLASSES: &str = "client-classes";
 /// The member that says that the client gets no reply.
 pub const DROP: &str = "drop";
 
-/// Options that carry the DHCP protocol itself. A service cannot edit them.
-/// Among them is option 52 (overload): with it a client reads the header fields sname and file as
-/// options.
-const PROTOCOL_OPTIONS: [u8; 11] = [50, 51, 52, 53, 54, 55, 57, 58, 59, 61, 82];
+/// Options that carry the DHCP protocol itself, by code and by Kea's name. A service cannot edit
+/// them. Among them is option 52 (overload): with it a client reads the header fields sname and
+/// file as options.
+const PROTOCOL_OPTIONS: [(u8, &str); 11] = [
+    (50, "dhcp-requested-address"),
+    (51, "dhcp-lease-time"),
+    (52, "dhcp-option-overload"),
+    (53, "dhcp-message-type"),
+    (54, "dhcp-server-identifier"),
+    (55, "dhcp-parameter-request-list"),
+    (57, "dhcp-max-message-size"),
+    (58, "dhcp-renewal-time"),
+    (59, "dhcp-rebinding-time"),
+    (61, "dhcp-client-identifier"),
+    (82, "dhcp-agent-options"),
+];
+
+/// The vendor specific information option (RFC 2132, section 8.4), by code and by Kea's name.
+const VENDOR_OPTIONS: (u8, &str) = (43, "vendor-encapsulated-options");
+/// The code that ends option 43 (RFC 2132, section 8.4). It has no length and no payload.
+const END: u8 = 255;
 
 /// What one service says about one client. Without members it means: nothing for this client.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -124,6 +141,17 @@ pub enum OptionValue {
     Removed,
 }
 
+impl OptionValue {
+    /// Whether this is an empty text, or no bytes.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            OptionValue::Text(text) => text.is_empty(),
+            OptionValue::Bytes(bytes) => bytes.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 /// A member of an answer that cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -148,16 +176,21 @@ pub fn class_member(name: &str) -> Member {
 /// Whether the option of this code carries the DHCP protocol itself, so that no answer may edit it.
 /// Codes 0 and 255 are no options (RFC 2132, section 3): the parser refuses them.
 pub fn is_of_the_protocol(code: u8) -> bool {
-    PROTOCOL_OPTIONS.contains(&code)
+    PROTOCOL_OPTIONS.iter().any(|(other, _)| *other == code)
+}
+
+/// Whether the sub-option of this code ends the option of the other code, and so has no value.
+pub fn ends_option(option: u8, sub_option: u8) -> bool {
+    (option, sub_option) == (VENDOR_OPTIONS.0, END)
 }
 
 /// Why a member of an answer cannot be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Reason {
-    /// The key is empty, or a number that is no option code.
+    /// The key is no option code, and no name that a definition of Kea's can have.
     #[error("the key is no option code from 1 to 254, nor a name")]
     NoCode,
-    /// The key of a sub-option is empty, or a number that is no code.
+    /// The key of a sub-option is no code, and no name that a definition of Kea's can have.
     #[error("the key of a sub-option is no code from 0 to 255, nor a name")]
     NoSubCode,
     /// Kea has no option definition of this name.
@@ -183,6 +216,12 @@ pub enum Reason {
     /// The value of "hex" is not text, or not hexadecimal.
     #[error("the value of \"hex\" is no text of hexadecimal digits in pairs")]
     NoHex,
+    /// An object has other members beside "hex".
+    #[error("beside \"hex\" the object has other members")]
+    NotOnlyHex,
+    /// The list has no element.
+    #[error("the list is empty")]
+    EmptyList,
     /// The list holds a list, an object or null.
     #[error("the list holds something else than text, numbers and booleans")]
     NoList,

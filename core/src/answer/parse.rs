@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use super::{
     Answer, BOOT_FILE_NAME, CLIENT_CLASSES, Change, DROP, Edit, Member, NEXT_SERVER, OPTIONS,
-    OptionId, OptionValue, Reason, Refusal, SERVER_HOSTNAME, is_of_the_protocol,
+    OptionId, OptionValue, PROTOCOL_OPTIONS, Reason, Refusal, SERVER_HOSTNAME, VENDOR_OPTIONS,
+    ends_option,
 };
 use crate::hexadecimal;
 
@@ -138,10 +139,14 @@ impl Answer {
     /// Adds one option.
     fn add_option(&mut self, key: String, value: Value) {
         let change = option_id(&key).and_then(|option| {
-            if matches!(option, OptionId::Code(code) if is_of_the_protocol(code)) {
+            if PROTOCOL_OPTIONS.iter().any(|protocol| is_option(&option, protocol)) {
                 return Err(Reason::Protocol);
             }
-            Ok(Change::Option(option, option_value(&value)?))
+            let value = option_value(&value)?;
+            if is_option(&option, &VENDOR_OPTIONS) {
+                check_end(VENDOR_OPTIONS.0, &value)?;
+            }
+            Ok(Change::Option(option, value))
         });
         let member = Member { key, value };
         match change {
@@ -173,14 +178,40 @@ fn option_id(key: &str) -> Result<OptionId, Reason> {
     }
 }
 
-/// The sub-option that a key names: a code in plain decimal digits, or a name. A name begins with a
-/// letter.
+/// The sub-option that a key names: a code in plain decimal digits, or a name.
 fn sub_option_id(key: &str) -> Option<OptionId> {
-    let is_name = key.starts_with(|first: char| first.is_ascii_alphabetic());
     match key.parse::<u8>() {
         Ok(code) if code.to_string() == key => Some(OptionId::Code(code)),
-        _ => is_name.then(|| OptionId::Name(key.to_owned())),
+        _ => is_name(key).then(|| OptionId::Name(key.to_owned())),
     }
+}
+
+/// Whether the text may be the name of an option. Kea takes definitions with names of letters,
+/// digits, `-` and `_` that neither begin nor end with `-` or `_`. Here a name begins with a
+/// letter, since a text that begins with a digit is a mistyped code.
+fn is_name(text: &str) -> bool {
+    let is_alphabetic = |first: char| first.is_ascii_alphabetic();
+    let is_alphanumeric = |last: char| last.is_ascii_alphanumeric();
+    let may_have = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    text.starts_with(is_alphabetic) && text.ends_with(is_alphanumeric) && text.bytes().all(may_have)
+}
+
+/// Whether an answer names this option, by its code or by Kea's name.
+fn is_option(option: &OptionId, (code, name): &(u8, &str)) -> bool {
+    match option {
+        OptionId::Code(other) => other == code,
+        OptionId::Name(other) => other == name,
+    }
+}
+
+/// Checks that the sub-option that ends this option has no value. The adapter checks a sub-option
+/// that the answer names, and does not number: a definition tells its code.
+fn check_end(option: u8, value: &OptionValue) -> Result<(), Reason> {
+    let OptionValue::SubOptions(members) = value else { return Ok(()) };
+    let has_value = |(id, value): &(OptionId, OptionValue)| {
+        matches!(id, OptionId::Code(code) if ends_option(option, *code)) && !value.is_empty()
+    };
+    if members.iter().any(has_value) { Err(Reason::EndHasValue) } else { Ok(()) }
 }
 
 /// The value that the answer gives an option or a sub-option.
@@ -188,15 +219,17 @@ fn option_value(value: &Value) -> Result<OptionValue, Reason> {
     match value {
         Value::Null => Ok(OptionValue::Removed),
         Value::String(text) => Ok(OptionValue::Text(text.clone())),
+        Value::Array(fields) if fields.is_empty() => Err(Reason::EmptyList),
         Value::Array(fields) => Ok(OptionValue::Fields(
             fields.iter().map(field).collect::<Option<_>>().ok_or(Reason::NoList)?,
         )),
         Value::Object(members) => match members.get("hex") {
-            Some(digits) if members.len() == 1 => {
+            Some(_) if members.len() > 1 => Err(Reason::NotOnlyHex),
+            Some(digits) => {
                 let bytes = digits.as_str().and_then(hexadecimal::decode);
                 Ok(OptionValue::Bytes(bytes.ok_or(Reason::NoHex)?))
             }
-            _ => sub_options(members),
+            None => sub_options(members),
         },
         number_or_boolean => Ok(OptionValue::Scalar(number_or_boolean.to_string())),
     }
@@ -239,7 +272,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::answer::PROTOCOL_OPTIONS;
+    use crate::answer::is_of_the_protocol;
 
     /// The changes of an answer of which nothing is refused.
     fn changes(json: &str) -> Vec<Change> {
@@ -295,7 +328,6 @@ mod tests {
         assert_eq!(value("-1.5"), scalar("-1.5"));
         assert_eq!(value("true"), scalar("true"));
         assert_eq!(value(r#"["a,b", 7, false]"#), fields(&["a,b", "7", "false"]));
-        assert_eq!(value("[]"), fields(&[]));
         assert_eq!(value("null"), OptionValue::Removed);
         for digits in ["00Ff", "0x00ff", "00:ff", "00 ff"] {
             let bytes = value(&format!("{{\"hex\": \"{digits}\"}}"));
@@ -310,6 +342,8 @@ mod tests {
                 (OptionId::Name("rpi-menu".into()), OptionValue::Bytes(Vec::new())),
             ])
         );
+        let end = OptionValue::SubOptions(vec![(OptionId::Code(255), text(""))]);
+        assert_eq!(value(r#"{"255": ""}"#), end);
     }
 
     #[test]
@@ -318,7 +352,12 @@ mod tests {
             (r#"{"hex": "0"}"#, Reason::NoHex),
             (r#"{"hex": "zz"}"#, Reason::NoHex),
             (r#"{"hex": 0}"#, Reason::NoHex),
+            (r#"{"hex": "00", "6": 3}"#, Reason::NotOnlyHex),
+            (r#"{"hex": "no digits", "6": 3}"#, Reason::NotOnlyHex),
+            (r#"{"6": {"hex": "00", "7": 3}}"#, Reason::NotOnlyHex),
             ("{}", Reason::NoSubOptions),
+            ("[]", Reason::EmptyList),
+            (r#"{"6": []}"#, Reason::EmptyList),
             ("[[1]]", Reason::NoList),
             ("[null]", Reason::NoList),
             (r#"[{"hex": "00"}]"#, Reason::NoList),
@@ -326,6 +365,11 @@ mod tests {
             (r#"{"6": {"hex": "0"}}"#, Reason::NoHex),
             (r#"{"256": 1}"#, Reason::NoSubCode),
             (r#"{"06": 1}"#, Reason::NoSubCode),
+            (r#"{"rpi menu": 1}"#, Reason::NoSubCode),
+            (r#"{"255": "x"}"#, Reason::EndHasValue),
+            (r#"{"255": 0}"#, Reason::EndHasValue),
+            (r#"{"255": {"hex": "00"}}"#, Reason::EndHasValue),
+            (r#"{"255": {"1": "x"}}"#, Reason::EndHasValue),
         ] {
             assert_eq!(reason_of(&format!("\"43\": {value}")), reason, "{value}");
         }
@@ -346,6 +390,13 @@ mod tests {
             "0",
             "255",
             "99999999999999999999",
+            "boot file",
+            "boot-file-name ",
+            "routers\\n",
+            "routers-",
+            "_routers",
+            "3com",
+            "röuters",
         ] {
             assert_eq!(reason_of(&format!("\"{key}\": \"x\"")), Reason::NoCode, "{key}");
         }
@@ -353,12 +404,22 @@ mod tests {
 
     #[test]
     fn options_of_the_protocol() {
-        for code in PROTOCOL_OPTIONS {
-            assert_eq!(reason_of(&format!("\"{code}\": \"x\"")), Reason::Protocol, "{code}");
+        for (code, name) in PROTOCOL_OPTIONS {
+            for key in [&code.to_string(), name] {
+                assert_eq!(reason_of(&format!("\"{key}\": \"x\"")), Reason::Protocol, "{key}");
+                assert_eq!(reason_of(&format!("\"{key}\": null")), Reason::Protocol, "{key}");
+            }
         }
-        let others = (1..=254).filter(|code| !PROTOCOL_OPTIONS.contains(code));
+        let others = (1..=254).filter(|code| !is_of_the_protocol(*code));
         let body: Vec<_> = others.map(|code| format!("\"{code}\": \"x\"")).collect();
         assert_eq!(parse(format!("{{{}}}", body.join(",")).as_bytes()).unwrap().edits.len(), 243);
+    }
+
+    #[test]
+    fn sub_option_255_ends_option_43_alone() {
+        assert_eq!(reason_of(r#""vendor-encapsulated-options": {"255": 1}"#), Reason::EndHasValue);
+        assert_eq!(changes(r#"{"125": {"255": "x"}}"#).len(), 1);
+        assert_eq!(changes(r#"{"43": {"6": {"255": "x"}}}"#).len(), 1);
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub fn schema() -> Value {
         .filter(|parameter| is_required(parameter))
         .map(|parameter| parameter.name)
         .collect();
+    let twice: Vec<_> = PARAMETERS
+        .iter()
+        .filter_map(|parameter| Some(json!({ "required": [parameter.name, parameter.alias?] })))
+        .collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Parameters of the remote-opts hook library for Kea",
@@ -50,6 +54,8 @@ pub fn schema() -> Value {
         "type": "object",
         "properties": properties,
         "required": required,
+        // One parameter, of which the library refuses a second value.
+        "not": { "anyOf": twice },
         "dependentRequired": { "cert-file": ["key-file"], "key-file": ["cert-file"] },
         "additionalProperties": false,
     })
@@ -63,14 +69,19 @@ fn is_required(parameter: &Parameter) -> bool {
 fn property(parameter: &Parameter) -> Value {
     let mut schema = match &parameter.takes {
         Takes::Urls { most } => {
-            let url = json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?:" });
+            // A scheme and the beginning of a host.
+            let pattern = "^[Hh][Tt][Tt][Pp][Ss]?:[\\\\/]*[^\\\\/?#:]";
+            let url = json!({ "type": "string", "pattern": pattern });
             let list = json!({
                 "type": "array", "items": url, "minItems": 1, "maxItems": most, "uniqueItems": true
             });
             json!({ "anyOf": [url, list] })
         }
-        Takes::Texts { most } => {
-            let text = json!({ "type": "string", "minLength": 1 });
+        Takes::Texts { most, pattern } => {
+            let mut text = json!({ "type": "string", "minLength": 1 });
+            if let Some(pattern) = pattern {
+                text["pattern"] = json!(pattern);
+            }
             let list = json!({ "type": "array", "items": text, "minItems": 1, "maxItems": most });
             json!({ "anyOf": [text, list] })
         }
@@ -83,7 +94,10 @@ fn property(parameter: &Parameter) -> Value {
         Takes::Headers => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" },
-            "additionalProperties": { "type": "string" },
+            // No control characters but the tab (RFC 9110, section 5.5).
+            "additionalProperties": {
+                "type": "string", "pattern": "^[^\\u0000-\\u0008\\u000a-\\u001f\\u007f]*$"
+            },
         }),
         Takes::Number { range, .. } => {
             json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() })

@@ -54,7 +54,7 @@ impl Given {
 
     /// Takes text that is not empty, or a list of such texts, as bytes. Empty without the parameter.
     pub fn texts(&mut self, parameter: &Parameter) -> Result<Vec<Vec<u8>>, ConfigError> {
-        let Takes::Texts { most } = parameter.takes else {
+        let Takes::Texts { most, .. } = parameter.takes else {
             unreachable!("{} takes no texts", parameter.name);
         };
         let Some(value) = self.take(parameter) else {

@@ -31,6 +31,8 @@ pub enum Takes {
     Texts {
         /// The longest list.
         most: usize,
+        /// A regular expression for each text, for the JSON Schema, where not every text can work.
+        pattern: Option<&'static str>,
     },
     /// A Kea expression, as a client class has it.
     Expression,
@@ -76,15 +78,21 @@ pub static URL: Parameter = Parameter {
 pub static USER_CLASS: Parameter = Parameter {
     name: "user-class",
     alias: None,
-    takes: Takes::Texts { most: 64 },
+    takes: Takes::Texts { most: 64, pattern: None },
     meaning: "look up clients whose option 77 equals this text, or one of these: the raw value, or \
               one of its RFC 3004 instances. A zero byte at the end of the client's value is ignored",
 };
+/// The values of `machine-guid`: up to 17 bytes as text, which does not begin with 0x, or as
+/// hexadecimal digits.
+const GUID: &str = "^([^0][\\s\\S]{0,16}|0([^xX][\\s\\S]{0,15})?|(0x)?([0-9A-Fa-f]{2}){1,17}\
+                    |[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){0,16}\
+                    |[0-9A-Fa-f]{1,2}( [0-9A-Fa-f]{1,2}){0,16}|-*([0-9A-Fa-f]{2}-*){1,17})$";
+
 /// Admits clients by option 97.
 pub static MACHINE_GUID: Parameter = Parameter {
     name: "machine-guid",
     alias: Some("machine-id"),
-    takes: Takes::Texts { most: 64 },
+    takes: Takes::Texts { most: 64, pattern: Some(GUID) },
     meaning: "look up clients whose option 97 contains this, or one of these: as text (`RPi4`), in \
               hexadecimal (`52506934`, `0x52506934`, `52:50:69:34`, `52 50 69 34` or \
               `52-50-69-34`), or as a GUID with dashes, in either byte order",
@@ -269,7 +277,7 @@ impl Parameter {
                 "an http or https URL, or a list of 1 to {most} different ones, for example \
                  \"http://192.0.2.1/boot\""
             ),
-            Takes::Texts { most } => {
+            Takes::Texts { most, .. } => {
                 format!("text that is not empty, or a list of 1 to {most} such texts")
             }
             Takes::Expression => "an expression of Kea's, as a client class has it".to_owned(),
