@@ -33,11 +33,12 @@ pub fn port(number: u32) -> Vec<u8> {
     [&[1, 4], &number.to_be_bytes()[..]].concat()
 }
 
-/// The relay agent: the server sends every reply to its socket. A thread reads the socket all the
-/// time, so that no reply is lost and each reply has the time of its arrival.
+/// The relay agent: it sends each query to all of its servers, and they send every reply to its
+/// socket. A thread reads the socket all the time, so that no reply is lost and each reply has the
+/// time of its arrival.
 pub struct Relay {
     socket: Arc<UdpSocket>,
-    server: SocketAddr,
+    servers: Mutex<Vec<SocketAddr>>,
     replies: Arc<Replies>,
     reader: Option<JoinHandle<()>>,
 }
@@ -49,8 +50,8 @@ struct Replies {
 }
 
 impl Relay {
-    /// A relay agent on a free port, for the clients of this server.
-    pub fn bind(server: SocketAddr) -> Relay {
+    /// A relay agent on a free port, without a server.
+    pub fn bind() -> Relay {
         let socket =
             Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP socket on loopback"));
         // Thousands of clients may get their replies at once.
@@ -60,21 +61,28 @@ impl Relay {
             let (socket, replies) = (Arc::clone(&socket), Arc::clone(&replies));
             move || replies.read(&socket)
         }));
-        Relay { socket, server, replies, reader }
+        Relay { socket, servers: Mutex::default(), replies, reader }
     }
 
-    /// The port of the relay agent: the value of Kea's `-P`.
-    pub fn port(&self) -> u16 {
-        self.socket.local_addr().expect("a bound socket").port()
+    /// Where the relay agent gets its replies. Its port is the value of Kea's `-P`.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("a bound socket")
     }
 
-    /// The server's address, and the relay agent's own address.
-    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
-        (self.server, SocketAddr::from((Ipv4Addr::LOCALHOST, self.port())))
+    /// Sends queries to this server, too.
+    pub fn add_server(&self, server: SocketAddr) {
+        self.servers.lock().unwrap().push(server);
+    }
+
+    /// Sends this server no more queries: another program may get its port.
+    pub fn remove_server(&self, server: SocketAddr) {
+        self.servers.lock().unwrap().retain(|other| *other != server);
     }
 
     fn send(&self, query: &[u8]) {
-        self.socket.send_to(query, self.server).expect("a datagram sent on loopback");
+        for server in self.servers.lock().unwrap().iter() {
+            self.socket.send_to(query, server).expect("a datagram sent on loopback");
+        }
     }
 
     /// The next reply whose transaction `wanted` accepts; `None` when `patience` is over. Replies
@@ -97,8 +105,7 @@ impl Drop for Relay {
         let Some(reader) = self.reader.take() else { return };
         // An empty datagram tells the reader to end. A full socket loses it.
         while !reader.is_finished() {
-            let (_, own) = self.addresses();
-            let _ = self.socket.send_to(&[], own);
+            let _ = self.socket.send_to(&[], self.address());
             thread::sleep(Duration::from_millis(1));
         }
         let _ = reader.join(); // A panic there has been printed.

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::mem;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, UdpSocket};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -20,6 +21,8 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::dhcp::{Client, Relay};
+use crate::http_channel::{self, Agent};
+use crate::port::Port;
 use crate::{PATIENCE, library, wait_until_within};
 
 /// The name of the hook's logger.
@@ -30,14 +33,24 @@ const CONFIGURATION: &str = "kea-dhcp4.conf";
 /// Whether this machine's Kea can park a packet at the hook point subnet4_select: 2.5 and later
 /// can.
 pub fn parks() -> bool {
-    static PARKS: OnceLock<bool> = OnceLock::new();
-    *PARKS.get_or_init(|| {
+    version() >= (2, 5)
+}
+
+/// Whether this machine's Kea has an HTTP control channel of its own: 3.0 and later have one.
+fn has_http_channel() -> bool {
+    version() >= (3, 0)
+}
+
+/// The first two numbers of the version of this machine's Kea.
+fn version() -> (u32, u32) {
+    static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
+    *VERSION.get_or_init(|| {
         let program = crate::program("kea-dhcp4", "kea-dhcp4-server").expect("kea-dhcp4");
         let output = Command::new(program).arg("-v").output().expect("the output of kea-dhcp4 -v");
         let version = String::from_utf8(output.stdout).expect("ASCII");
         let mut numbers =
             version.trim().split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-        (numbers.next(), numbers.next()) >= (Some(2), Some(5))
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     })
 }
 
@@ -74,6 +87,10 @@ pub struct Setup {
     leases_persist: bool,
     /// Whether Kea has the ports of DHCP.
     dhcp_ports: bool,
+    /// Where commands come by HTTP.
+    http: Option<Arc<Port>>,
+    /// The relay agent of another server, which is also this server's.
+    relay: Option<Arc<Relay>>,
 }
 
 impl Setup {
@@ -112,6 +129,8 @@ impl Setup {
             relay_ports: false,
             leases_persist: false,
             dhcp_ports: false,
+            http: None,
+            relay: None,
         };
         setup.logger("kea-dhcp4", "INFO")
     }
@@ -205,6 +224,19 @@ impl Setup {
         self
     }
 
+    /// Has commands come by HTTP at this port, too: [`Kea::command_over_http`].
+    pub fn http_channel(mut self, port: &Arc<Port>) -> Setup {
+        self.http = Some(Arc::clone(port));
+        self
+    }
+
+    /// Puts this server behind the relay agent of another one. The relay agent then sends each
+    /// query to both.
+    pub fn behind_relay_of(mut self, kea: &Kea) -> Setup {
+        self.relay = Some(Arc::clone(&kea.relay));
+        self
+    }
+
     /// Sets a variable in Kea's environment.
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.environment.push((name.to_string(), value.to_string()));
@@ -219,7 +251,7 @@ impl Setup {
     /// Starts the server. The error is the log of a Kea that does not start.
     pub fn try_start(&self) -> Result<Kea> {
         match self.launch()? {
-            Launch::Started(kea) => Ok(kea),
+            Launch::Started(kea) => Ok(*kea),
             Launch::Refused(end) => {
                 bail!("kea-dhcp4 did not start ({}):\n{}", end.status, end.log.join("\n"))
             }
@@ -262,7 +294,7 @@ impl Setup {
 
     fn launch(&self) -> Result<Launch> {
         for _ in 0..20 {
-            let kea = self.spawn("-c")?;
+            let mut kea = self.spawn("-c")?;
             if self.quiet {
                 // A quiet Kea does not log that it is ready.
                 kea.wait_for_commands();
@@ -279,7 +311,10 @@ impl Setup {
                 }
             });
             match outcome {
-                Some(Outcome::Started) => return Ok(Launch::Started(kea)),
+                Some(Outcome::Started) => {
+                    kea.start_agent()?;
+                    return Ok(Launch::Started(Box::new(kea)));
+                }
                 Some(Outcome::Ended) => return Ok(Launch::Refused(kea.wait())),
                 Some(Outcome::PortTaken) => continue,
                 None => bail!("kea-dhcp4 did not start in {PATIENCE:?}:\n{}", kea.log().join("\n")),
@@ -291,7 +326,8 @@ impl Setup {
     /// Starts a Kea that reads its configuration in this mode: `-c`, `-t` or `-T`.
     fn spawn(&self, mode: &str) -> Result<Kea> {
         let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let relay = Relay::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let relay = self.relay.clone().unwrap_or_else(|| Arc::new(Relay::bind()));
 
         let folder = tempfile::Builder::new().prefix("kea-").tempdir()?;
         // Kea 3.0 accepts only this mode for the folder of a control socket.
@@ -300,12 +336,20 @@ impl Setup {
         fs::write(folder.path().join(CONFIGURATION), self.configuration(folder.path(), &socket)?)?;
 
         let log = Log::default();
-        let child = Some(self.run(mode, folder.path(), &relay, &log)?);
-        Ok(Kea { setup: self.clone(), child, relay: Arc::new(relay), log, socket, folder })
+        let child = Some(self.run(mode, folder.path(), address, &relay, &log)?);
+        relay.add_server(address);
+        Ok(Kea { setup: self.clone(), child, agent: None, address, relay, log, socket, folder })
     }
 
     /// Runs Kea with the configuration in `folder`.
-    fn run(&self, mode: &str, folder: &Path, relay: &Relay, log: &Log) -> Result<Child> {
+    fn run(
+        &self,
+        mode: &str,
+        folder: &Path,
+        address: SocketAddr,
+        relay: &Relay,
+        log: &Log,
+    ) -> Result<Child> {
         let program = crate::program("kea-dhcp4", "kea-dhcp4-server")?;
         // setpriv: the kernel ends Kea when this process dies without cleaning up. The kernel does
         // the same when the thread ends that started Kea, so this thread has to outlive the `Kea`.
@@ -317,10 +361,9 @@ impl Setup {
             .arg(mode)
             .arg(folder.join(CONFIGURATION));
         if !self.dhcp_ports {
-            let (server, _) = relay.addresses();
-            command.args(["-p", &server.port().to_string()]);
+            command.args(["-p", &address.port().to_string()]);
             if !self.relay_ports {
-                command.args(["-P", &relay.port().to_string()]);
+                command.args(["-P", &relay.address().port().to_string()]);
             }
         }
         for variable in
@@ -356,16 +399,24 @@ impl Setup {
         }
         dhcp4.insert("hooks-libraries".into(), Value::Array(libraries));
         dhcp4.insert("loggers".into(), Value::Array(self.loggers.clone()));
-        dhcp4.insert(
-            "control-socket".into(),
-            json!({ "socket-type": "unix", "socket-name": socket }),
-        );
+        let socket = json!({ "socket-type": "unix", "socket-name": socket });
+        match self.http.as_ref().filter(|_| has_http_channel()).map(|port| port.address()) {
+            None => dhcp4.insert("control-socket".into(), socket),
+            Some(address) => {
+                let http = json!({
+                    "socket-type": "http",
+                    "socket-address": address.ip(),
+                    "socket-port": address.port(),
+                });
+                dhcp4.insert("control-sockets".into(), json!([socket, http]))
+            }
+        };
         Ok(json!({ "Dhcp4": dhcp4 }).to_string())
     }
 }
 
 enum Launch {
-    Started(Kea),
+    Started(Box<Kea>),
     Refused(End),
 }
 
@@ -385,6 +436,9 @@ pub struct Kea {
     setup: Setup,
     /// The process; `None` once its end has been waited for.
     child: Option<Child>,
+    /// The HTTP control channel of a Kea that has none of its own.
+    agent: Option<Agent>,
+    address: SocketAddr,
     relay: Arc<Relay>,
     log: Log,
     socket: PathBuf,
@@ -407,14 +461,15 @@ impl Kea {
     /// Gives the relay agent's place to another program. Returns where Kea listens, and where Kea
     /// sends its replies. From then on no [`Kea::client`] gets a reply.
     pub fn hand_over_relay(&mut self) -> (SocketAddr, SocketAddr) {
-        let addresses = self.relay.addresses();
-        self.relay = Arc::new(Relay::bind(addresses.0));
-        addresses
+        let relay = mem::replace(&mut self.relay, Arc::new(Relay::bind()));
+        relay.remove_server(self.address);
+        self.relay.add_server(self.address);
+        (self.address, relay.address())
     }
 
     /// Where Kea listens.
     pub fn address(&self) -> SocketAddr {
-        self.relay.addresses().0
+        self.address
     }
 
     /// The process id.
@@ -460,6 +515,12 @@ impl Kea {
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(serde_json::from_str(&answer)?)
+    }
+
+    /// As [`Kea::command_with`], over the HTTP control channel. Needs [`Setup::http_channel`].
+    pub fn command_over_http(&self, name: &str, arguments: Value) -> Result<Value> {
+        let port = self.setup.http.as_ref().context("an HTTP control channel")?;
+        http_channel::command(port.address(), name, &arguments)
     }
 
     /// Has Kea load its configuration again (command `config-reload`), which must succeed.
@@ -525,7 +586,8 @@ impl Kea {
         self.wait_at_most(PATIENCE).context("a Kea that SIGKILL ends")?;
         self.log.wait(|_, ended| ended.then_some(()));
         let folder = self.folder.path();
-        self.child = Some(self.setup.run("-c", folder, &self.relay, &self.log)?);
+        let child = self.setup.run("-c", folder, self.address, &self.relay, &self.log)?;
+        self.child = Some(child);
         ensure!(self.wait_for_commands(), "Kea did not start again");
         Ok(())
     }
@@ -535,6 +597,15 @@ impl Kea {
     fn wait_for_commands(&self) -> bool {
         let ready = || self.command("version-get").is_ok();
         wait_until_within(2 * PATIENCE, || ready() || self.log.has_ended()) && ready()
+    }
+
+    /// Starts the HTTP control channel of a Kea that has none of its own.
+    fn start_agent(&mut self) -> Result<()> {
+        if let Some(port) = self.setup.http.as_ref().filter(|_| !has_http_channel()) {
+            let agent = Agent::start(port.address(), &self.socket, self.folder.path())?;
+            self.agent = Some(agent);
+        }
+        Ok(())
     }
 
     fn wait_at_most(&mut self, patience: Duration) -> Option<ExitStatus> {
@@ -561,6 +632,7 @@ impl Kea {
 
 impl Drop for Kea {
     fn drop(&mut self) {
+        self.relay.remove_server(self.address);
         if self.child.is_some() {
             self.signal(Signal::SIGTERM);
             if self.wait_at_most(Duration::from_secs(5)).is_none() {

@@ -3,17 +3,17 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use openssl::ssl::SslAcceptor;
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
 
 use crate::PATIENCE;
 use crate::certificates::{self, Authority, Identity};
+use crate::port::Port;
 use crate::schema;
 
 /// What becomes of one request.
@@ -120,9 +120,7 @@ const PART: usize = 0x2000;
 /// A scripted service on a free port of loopback. When it is dropped, it stops and cuts every
 /// connection.
 pub struct Service {
-    address: SocketAddr,
-    /// Keeps the port for this service while the service is stopped.
-    _reserved: Socket,
+    port: Port,
     shared: Arc<Shared>,
     /// The thread that accepts connections; `None` while the service is stopped.
     acceptor: Option<JoinHandle<()>>,
@@ -190,8 +188,6 @@ impl Service {
     }
 
     fn new(tls: Option<SslAcceptor>, script: Script) -> Service {
-        let reserved = socket((Ipv4Addr::LOCALHOST, 0).into());
-        let address = reserved.local_addr().expect("a bound socket").as_socket().expect("of IPv4");
         let state = State {
             script,
             requests: Vec::new(),
@@ -208,7 +204,7 @@ impl Service {
             changed: Condvar::new(),
             stopped: Condvar::new(),
         });
-        let mut service = Service { address, _reserved: reserved, shared, acceptor: None };
+        let mut service = Service { port: Port::reserve(), shared, acceptor: None };
         service.start();
         service
     }
@@ -216,10 +212,7 @@ impl Service {
     /// Listens again, at the same address, after a [`Service::stop`].
     pub fn start(&mut self) {
         self.shared.state().stopping = false;
-        let socket = socket(self.address);
-        // The standard library's listeners have room for fewer new connections at once.
-        socket.listen(1024).expect("a listening socket on loopback");
-        let listener = TcpListener::from(socket);
+        let listener = self.port.listen();
         let shared = Arc::clone(&self.shared);
         self.acceptor = Some(thread::spawn(move || shared.accept(&listener)));
     }
@@ -237,7 +230,7 @@ impl Service {
             self.shared.stopped.notify_all();
         }
         // Wakes the acceptor, which then sees `stopping`.
-        let _ = TcpStream::connect(self.address);
+        let _ = TcpStream::connect(self.port.address());
         let _ = acceptor.join(); // A panic there has been printed.
     }
 
@@ -265,7 +258,7 @@ impl Service {
     /// The URL of a path, which begins with `/`. An empty path stands for the whole service.
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}{path}", self.address)
+        format!("{scheme}://{}{path}", self.port.address())
     }
 
     /// The requests so far.
@@ -336,15 +329,6 @@ pub fn echo(request: &Request) -> Answer {
 /// URL ends with `/`.
 pub fn about(number: u32) -> String {
     format!("/?sub82_1={number:08X}")
-}
-
-/// A TCP socket bound to this address. A second socket may be bound to the same address as long as
-/// neither listens.
-fn socket(address: SocketAddr) -> Socket {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a TCP socket");
-    socket.set_reuse_address(true).expect("SO_REUSEADDR");
-    socket.bind(&address.into()).expect("a TCP socket on loopback");
-    socket
 }
 
 impl Shared {
