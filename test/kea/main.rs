@@ -19,6 +19,7 @@ mod expressions;
 mod failure;
 mod field;
 mod filter;
+mod high_availability;
 mod http_channel;
 mod lifecycle;
 mod log;
