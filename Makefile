@@ -20,6 +20,10 @@ BOOT_PACKAGES := qemu-system-x86 seabios ipxe-qemu ovmf isc-dhcp-relay iproute2
 BENCH_PACKAGES := kea-admin valgrind gnuplot-nox
 # What `make lint` needs too.
 LINT_PACKAGES := clang-format
+# What `make deb` needs too: the tools that find a binary's packages and strip it, and cargo-deb, in
+# a version that Rust 1.85 builds.
+DEB_PACKAGES := binutils dpkg-dev
+CARGO_DEB := 3.8.0
 
 CARGO ?= cargo
 # Where the programs are that the targets below run, whatever the environment says.
@@ -34,6 +38,24 @@ BUILD = $(CARGO) build --locked --release
 # The Debian release, and with it the Kea, of targets that run in Docker: trixie (2.6), forky (3.0).
 DEBIAN ?= trixie
 
+# Where `make install` puts files: the library into Kea's hooks folder, from which alone Kea 2.6.3 and
+# later load libraries; the test client, manual pages and documents below PREFIX; all of it below
+# DESTDIR.
+DESTDIR ?=
+PREFIX ?= /usr/local
+HOOKS_DIR ?= /usr/lib/$(shell $(CXX) -print-multiarch)/kea/hooks
+DOC_DIR := $(PREFIX)/share/doc/kea-hook-remote-opts
+DROP_IN := $(PREFIX)/lib/systemd/system/kea-dhcp4-server.service.d/remote-opts.conf
+APPARMOR := /etc/apparmor.d/abstractions/kea-hook-remote-opts
+DOCUMENTS = README.md CHANGELOG.md $(wildcard docs/*.md docs/*.json docs/decisions/*.md) \
+    $(shell find examples -type f ! -name '*.db' ! -name '*.pyc')
+
+# The images with the sources built, and with the package made of them.
+BUILD_IMAGE ?= remote-opts-build:$(DEBIAN)
+DEB_IMAGE ?= remote-opts-deb:$(DEBIAN)
+# The package of the Debian release $(DEBIAN).
+DEB = target/debian/$(DEBIAN)
+
 # How many seconds `make fuzz` spends on each of its targets.
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := answer parameters
@@ -47,9 +69,9 @@ BENCHMARKS := docs/benchmark
 MEASURED := core src shim messages test/support tools/bench build.rs Cargo.toml Cargo.lock
 COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(MEASURED) || echo +)
 
-.PHONY: all build deps demo demo-boot test test-core test-docker core-docker rig foreign-version \
-    fuzz bench bench-quick bench-docker bench-image bench-report storm storm-docker lint \
-    check-house docs
+.PHONY: all build client install uninstall deb cargo-deb deb-docker test-package deps demo demo-boot \
+    test test-core test-docker core-docker rig foreign-version fuzz bench bench-quick bench-docker \
+    bench-image bench-report storm storm-docker lint check-house docs
 
 all: build
 
@@ -58,6 +80,70 @@ build:
 	@$(call install,$(BUILD_PACKAGES))
 	@$(check_cargo)
 	$(BUILD)
+
+# The test client, as it is installed: target/release/dhcp-client.
+client:
+	@$(check_cargo)
+	$(BUILD) --package dhcp-client
+
+# Installs what `make build client` has built. install(1) takes an earlier library away before it
+# writes the new one, so that a Kea which has the earlier one loaded keeps it. (cp would write into
+# the loaded library, and kill Kea.)
+install:
+	@for file in libremote_opts.so dhcp-client; do \
+	    [ -f target/release/$$file ] || { echo 'first: make build client' >&2; exit 1; }; \
+	done
+	install -D -m 644 target/release/libremote_opts.so $(DESTDIR)$(HOOKS_DIR)/libremote_opts.so
+	install -D -m 755 target/release/dhcp-client $(DESTDIR)$(PREFIX)/bin/remote-opts-client
+	install -D -m 644 packaging/limits.conf $(DESTDIR)$(DROP_IN)
+	install -D -m 644 packaging/apparmor $(DESTDIR)$(APPARMOR)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 packaging/remote-opts-client.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 packaging/libremote_opts.8
+	@for file in $(DOCUMENTS); do \
+	    install -D -m 644 $$file $(DESTDIR)$(DOC_DIR)/$$file || exit 1; \
+	done
+	sed -i 's|/usr/lib/[^/]*/kea/hooks|$(HOOKS_DIR)|' \
+	    $(DESTDIR)$(PREFIX)/share/man/man8/libremote_opts.8 \
+	    $(DESTDIR)$(DOC_DIR)/examples/*/kea-dhcp4.conf
+	[ -n "$(DESTDIR)" ] || packaging/debian/postinst configure
+
+# Takes away what `make install` has made.
+uninstall:
+	rm -f $(DESTDIR)$(HOOKS_DIR)/libremote_opts.so $(DESTDIR)$(PREFIX)/bin/remote-opts-client \
+	    $(DESTDIR)$(DROP_IN) $(DESTDIR)$(APPARMOR) \
+	    $(DESTDIR)$(PREFIX)/share/man/man1/remote-opts-client.1 \
+	    $(DESTDIR)$(PREFIX)/share/man/man8/libremote_opts.8
+	rmdir $(DESTDIR)$(dir $(DROP_IN)) 2>/dev/null || true
+	rm -rf $(DESTDIR)$(DOC_DIR)
+	[ -n "$(DESTDIR)" ] || packaging/debian/postrm purge
+
+# The Debian package for the Kea of this machine, in target/debian.
+deb: build client cargo-deb
+	@$(call install,$(DEB_PACKAGES))
+	@rm -rf target/package
+	@$(MAKE) --silent install DESTDIR=$(CURDIR)/target/package/root PREFIX=/usr
+	@packaging/deb
+
+cargo-deb:
+	@$(check_cargo)
+	@$(CARGO) deb --version 2>/dev/null | grep -qx 'cargo-deb $(CARGO_DEB)' || \
+	    $(CARGO) install --locked --version $(CARGO_DEB) cargo-deb
+
+# The Debian package for the Kea of another Debian release, in target/debian/$(DEBIAN). lintian must
+# find no error in it.
+deb-docker:
+	docker build --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target build \
+	    --tag $(BUILD_IMAGE) .
+	docker build --file packaging/Dockerfile --build-arg BUILD=$(BUILD_IMAGE) \
+	    --build-arg CARGO_DEB=$(CARGO_DEB) --tag $(DEB_IMAGE) .
+	rm -rf $(DEB)
+	mkdir -p $(DEB)
+	docker run --rm $(DEB_IMAGE) tar -c -C target/debian . | tar -x --no-same-owner -C $(DEB)
+
+# Installs the package of `make deb-docker` in a container with the Kea of this release, tries it, and
+# takes it away.
+test-package: deb-docker
+	DEBIAN=$(DEBIAN) test/package $(DEB)/*.deb
 
 # A real nginx and a real kea-dhcp4 with the hook, and a client that asks for an address.
 demo: deps

@@ -31,7 +31,7 @@ use crate::listener::LogListener;
 use crate::log::{
     self, REMOPTS_CACHE_FILE_NOT_WRITTEN, REMOPTS_CACHE_FILE_READ, REMOPTS_CACHE_FILE_UNREADABLE,
     REMOPTS_FILES_NOT_READ, REMOPTS_FILES_READ, REMOPTS_LET_GO, REMOPTS_LOAD_ERROR, REMOPTS_LOADED,
-    REMOPTS_PANIC, REMOPTS_UNLOADED,
+    REMOPTS_NO_AUTHORITY, REMOPTS_PANIC, REMOPTS_UNLOADED,
 };
 use crate::main_thread::MainThread;
 use crate::parking::ParkingPlaces;
@@ -274,6 +274,9 @@ impl Instance {
             &env!("CARGO_PKG_VERSION"),
             &format_args!("{} {}", services.join(" or else "), in_words(&settings)),
         ]);
+        if let Some(reason) = client.lacks_authority() {
+            REMOPTS_NO_AUTHORITY.warn([&reason]);
+        }
         Ok(Instance {
             _runtime: runtime,
             queries,

@@ -34,6 +34,17 @@ fn switch_port() {
     kea.stop().assert_clean();
 }
 
+/// The example of the package: test/package has it in Debian's Kea, as it is.
+#[test]
+fn debian() {
+    let service = Service::json(answer("debian"));
+    let kea = start("debian", slice::from_ref(&service));
+    for reply in kea.client().with(82, FOO_BAR).with(77, "iPXE").exchange() {
+        assert_eq!(text(&reply, 224), "http://boot.example.net/rescue.ipxe");
+    }
+    kea.stop().assert_clean();
+}
+
 #[test]
 fn mac_address() {
     let service = Service::json(answer("mac-address"));
@@ -225,6 +236,7 @@ fn start_with(name: &str, services: &[Service], files: &Value) -> Kea {
         assert!(parameters[file].is_string(), "{name} names no {file}");
         parameters[file] = path.clone();
     }
+    parameters.as_object_mut().expect("a map").remove("cache-file");
     let urls = match &mut parameters["url"] {
         Value::Array(urls) => urls.iter_mut().collect(),
         url => vec![url],

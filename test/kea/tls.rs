@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use openssl::pkey::{PKey, Private};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{FOO_BAR, in_both_modes};
+use crate::{FOO_BAR, in_both_modes, preloaded};
 use remote_opts_test_support::certificates::{Authority, Identity, elliptic_key, rsa_key};
 use remote_opts_test_support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
 use remote_opts_test_support::service::{Answer, Request, Service};
@@ -71,6 +72,42 @@ fn a_private_authority_is_trusted_if_the_operator_says_so() {
         let service = Service::tls(&authority.server("127.0.0.1"), None, answer());
         assert_not_asked(threads, &service, json!({"trust-anchor": others}), &["certificate"]);
         assert_not_asked(threads, &service, json!({}), &["certificate"]);
+    });
+}
+
+#[test]
+fn a_load_without_an_authority_for_an_https_service_says_what_to_do() {
+    static UNREADABLE: OnceLock<String> = OnceLock::new();
+    let closed = || UNREADABLE.get_or_init(|| preloaded("unreadable"));
+    in_both_modes(|threads| {
+        let folder = folder();
+        let authority = Authority::new("authority");
+        let anchor = write(&folder, "authority.pem", authority.certificate_pem());
+        let service = Service::tls(&authority.server("127.0.0.1"), None, answer());
+
+        let without = setup(threads, &service, json!({})).env("LD_PRELOAD", closed());
+        let kea = without.start();
+        let line = kea.logged(&["WARN", "REMOPTS_NO_AUTHORITY"]);
+        assert!(line.contains("/etc/ssl/certs/ca-certificates.crt: Permission denied"), "{line}");
+        // The request fails indeed.
+        let client = kea.client().with(82, FOO_BAR);
+        client.exchange();
+        kea.logged(&["REMOPTS_LOOKUP_FAILED", &client.hwaddr(), "certificate"]);
+        // At a reload, too.
+        kea.reload().unwrap();
+        assert_eq!(kea.count("REMOPTS_NO_AUTHORITY"), 2);
+        drop(kea);
+
+        // Nobody needs the system's authorities beside `trust-anchor`, or without https.
+        let own = setup(threads, &service, json!({"trust-anchor": anchor}));
+        let plain = setup(threads, &Service::answering(answer()), json!({}));
+        // The authorities of this machine can be read.
+        let systems = setup(threads, &service, json!({}));
+        for setup in [own.env("LD_PRELOAD", closed()), plain.env("LD_PRELOAD", closed()), systems] {
+            let kea = setup.start();
+            kea.logged(&["REMOPTS_LOADED"]);
+            assert_eq!(kea.stop().complaints(), Vec::<&str>::new());
+        }
     });
 }
 

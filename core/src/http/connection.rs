@@ -81,8 +81,10 @@ impl Connections {
     }
 }
 
-fn any_https(settings: &Settings) -> bool {
-    settings.services.iter().any(|service| service.url().scheme() == "https")
+/// Whether services are checked against the authorities of the system.
+pub fn needs_system_authorities(settings: &Settings) -> bool {
+    settings.trust_anchor.is_none()
+        && settings.services.iter().any(|service| service.url().scheme() == "https")
 }
 
 /// How TLS is spoken, with the files that the settings name.
@@ -90,9 +92,8 @@ fn tls_connector(settings: &Settings) -> Result<TlsConnector, SetupError> {
     let mut tls = TlsConnector::builder();
     tls.request_alpns(&ALPN);
     let anchors = settings.trust_anchor.as_deref().map(files::trust_anchors).transpose()?;
-    // To read the system's authorities takes longer than the rest of a load. Without an https
-    // service nobody needs them.
-    if anchors.is_some() || !any_https(settings) {
+    // To read the system's authorities takes longer than the rest of a load.
+    if !needs_system_authorities(settings) {
         tls.disable_built_in_roots(true);
     }
     for anchor in anchors.unwrap_or_default() {

@@ -79,6 +79,46 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Whether one certificate authority of the system can be read, at least. The error says why not, in
+/// the system's words where it has some. Looks where native-tls looks, which ignores what it cannot
+/// read.
+pub fn system_authority() -> Result<(), String> {
+    let places = openssl_probe::probe();
+    let in_file = places.cert_file.as_deref().map(one_authority);
+    // OpenSSL finds an authority in a folder by a file name that is a hash, a dot and a number.
+    let is_hashed = |file: &PathBuf| {
+        file.extension()
+            .is_some_and(|number| number.as_encoded_bytes().iter().all(u8::is_ascii_digit))
+    };
+    let in_folder = places.cert_dir.iter().map(|folder| {
+        let files = files(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let found = files.iter().filter(|file| is_hashed(file)).map(|file| one_authority(file));
+        first_good(found, || format!("{}: no certificate is in it", folder.display()))
+    });
+    first_good(in_file.into_iter().chain(in_folder), || "there are none".to_owned())
+}
+
+/// Whether a file begins with a certificate that can be read.
+fn one_authority(file: &Path) -> Result<(), String> {
+    let read = fs::read(file).and_then(|pem| Ok(X509::from_pem(&pem)?));
+    read.map(drop).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Good if one of `all` is, else the first error. The error of no results is `nothing`.
+fn first_good(
+    all: impl Iterator<Item = Result<(), String>>,
+    nothing: impl FnOnce() -> String,
+) -> Result<(), String> {
+    let mut first_error = None;
+    for result in all {
+        match result {
+            Ok(()) => return Ok(()),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.unwrap_or_else(nothing))
+}
+
 /// Reads the client certificate, with the certificates between it and its CA, and its key. Takes
 /// every unencrypted PEM key.
 pub fn identity(cert_file: &Path, key_file: &Path) -> Result<Identity, ConfigError> {

@@ -173,6 +173,16 @@ impl Client {
         (files.cloned().collect(), self.connected().read.elapsed())
     }
 
+    /// Why no https service can be asked: the services are checked against the authorities of the
+    /// system, and none of these can be read. `None` where they are not, or where one can. Blocks;
+    /// any thread.
+    pub fn lacks_authority(&self) -> Option<String> {
+        if !connection::needs_system_authorities(&self.settings) {
+            return None;
+        }
+        files::system_authority().err()
+    }
+
     fn connected(&self) -> Arc<Connected> {
         Arc::clone(&self.connected.read().unwrap_or_else(PoisonError::into_inner))
     }
