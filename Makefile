@@ -71,7 +71,8 @@ COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(M
 
 .PHONY: all build client install uninstall deb cargo-deb deb-docker test-package deps demo demo-boot \
     test test-core test-docker core-docker rig foreign-version fuzz bench bench-quick bench-docker \
-    bench-image bench-report storm storm-docker lint check-house docs
+    bench-image bench-report storm storm-docker lint check-house check-install \
+    docs
 
 all: build
 
@@ -116,6 +117,9 @@ uninstall:
 	rmdir $(DESTDIR)$(dir $(DROP_IN)) 2>/dev/null || true
 	rm -rf $(DESTDIR)$(DOC_DIR)
 	[ -n "$(DESTDIR)" ] || packaging/debian/postrm purge
+
+check-install: build client
+	test/install
 
 # The Debian package for the Kea of this machine, in target/debian.
 deb: build client cargo-deb
