@@ -106,7 +106,10 @@ install:
 	sed -i 's|/usr/lib/[^/]*/kea/hooks|$(HOOKS_DIR)|' \
 	    $(DESTDIR)$(PREFIX)/share/man/man8/libremote_opts.8 \
 	    $(DESTDIR)$(DOC_DIR)/examples/*/kea-dhcp4.conf
-	[ -n "$(DESTDIR)" ] || packaging/debian/postinst configure
+	@if [ -z "$(DESTDIR)" ]; then \
+	    if id _kea >/dev/null 2>&1; then packaging/debian/postinst configure; \
+	    else echo 'no user _kea is here: for "cache-file", make a folder that Kea may write'; fi; \
+	fi
 
 # Takes away what `make install` has made.
 uninstall:
