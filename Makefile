@@ -5,14 +5,10 @@
 # What a Debian or Ubuntu with Rust lacks for a build: Kea's headers, and what the shim and TLS
 # need.
 BUILD_PACKAGES := kea-dev libboost-dev g++ libssl-dev pkg-config
-# What the demo and the tests need too: Kea, a web server, what runs the services of
-# examples/services, and what checks an answer (docs/service.md).
-PACKAGES := $(BUILD_PACKAGES) kea-dhcp4-server nginx-light php-cli python3 python3-flask \
-    python3-jsonschema sqlite3
-# What the demo and the tests need too: Kea and its HTTP control channel, a web server, and what runs
-# the services of examples/services.
+# What the demo and the tests need too: Kea and its HTTP control channel, a web server, what runs the
+# services of examples/services, and what checks an answer (docs/service.md).
 PACKAGES := $(BUILD_PACKAGES) kea-dhcp4-server kea-ctrl-agent nginx-light php-cli python3 \
-    python3-flask sqlite3
+    python3-flask python3-jsonschema sqlite3
 # What the demo with real firmware needs too: machines, their firmware, a relay agent, and the
 # program that makes networks.
 BOOT_PACKAGES := qemu-system-x86 seabios ipxe-qemu ovmf isc-dhcp-relay iproute2
