@@ -78,20 +78,20 @@ build:
 	@$(check_cargo)
 	$(BUILD)
 
-# The test client, as it is installed: target/release/dhcp-client.
+# The test client, as it is installed: target/release/remote-opts-client.
 client:
 	@$(check_cargo)
-	$(BUILD) --package dhcp-client
+	$(BUILD) --package remote-opts-client
 
 # Installs what `make build client` has built. install(1) takes an earlier library away before it
 # writes the new one, so that a Kea which has the earlier one loaded keeps it. (cp would write into
 # the loaded library, and kill Kea.)
 install:
-	@for file in libremote_opts.so dhcp-client; do \
+	@for file in libremote_opts.so remote-opts-client; do \
 	    [ -f target/release/$$file ] || { echo 'first: make build client' >&2; exit 1; }; \
 	done
 	install -D -m 644 target/release/libremote_opts.so $(DESTDIR)$(HOOKS_DIR)/libremote_opts.so
-	install -D -m 755 target/release/dhcp-client $(DESTDIR)$(PREFIX)/bin/remote-opts-client
+	install -D -m 755 target/release/remote-opts-client $(DESTDIR)$(PREFIX)/bin/remote-opts-client
 	install -D -m 644 packaging/limits.conf $(DESTDIR)$(DROP_IN)
 	install -D -m 644 packaging/apparmor $(DESTDIR)$(APPARMOR)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 packaging/remote-opts-client.1
