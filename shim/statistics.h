@@ -23,8 +23,8 @@ std::int64_t statistic(rust::Str name);
 void remove_statistic(rust::Str name);
 
 // Has Kea hand the commands that read and reset statistics to the library, until Kea unloads the
-// library: the library brings its statistics up to date first, then Kea's own code runs the command.
-// At load.
+// library. The library brings its statistics up to date, then Kea's own code runs the command. At
+// load.
 void register_statistic_commands(isc::hooks::LibraryHandle& handle);
 
 }  // namespace remote_opts

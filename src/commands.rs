@@ -7,7 +7,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cxx::UniquePtr;
 use remote_opts_core::answer::{self, Answer, Given, Refusal};
@@ -495,7 +495,8 @@ fn insert(instance: &Instance, arguments: &mut Arguments) -> Result<Reply, Strin
         fresh_for: Duration::from_secs(fresh_for),
         stale_for: stale_for.map_or(instance.stale_for, Duration::from_secs),
     };
-    answer.given = Given::now(&"the command remote-opts-cache-insert".into());
+    let by = "the command remote-opts-cache-insert".into();
+    answer.given = Given::By { by, at: SystemTime::now() };
     let refused: Vec<_> = answer.refused.iter().map(refusal).collect();
     if !instance.engine.insert(&request, &Arc::new(answer), freshness) {
         return Err("the answer is not kept: \"cache-size\" has no room for it".to_owned());

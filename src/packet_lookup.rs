@@ -9,7 +9,7 @@
 use std::fmt::Display;
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use remote_opts_core::answer::{Answer, Member, Reason, class_member};
 use remote_opts_core::config::{OnError, OnMiss};
@@ -598,7 +598,7 @@ impl Lookup {
             None => what.clone(),
         });
         let written = written.collect::<Vec<_>>().join(", ");
-        match answer.given.known() {
+        match answer.given.known(SystemTime::now()) {
             Some((by, age)) => {
                 let age = age.as_secs();
                 let what = format_args!("{written}, from {by}, {age} s old");

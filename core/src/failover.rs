@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
@@ -343,7 +343,7 @@ impl<F: Fetch> Failover<F> {
         if failure.is_none_or(|failure| failure.blame() != Blame::Congestion) {
             self.listener.notice(&Event::Responded { service: index, failure });
         }
-        answer.map(|found| found.given_by(&self.services[index].name))
+        answer.map(|found| found.given_by(&self.services[index].name, SystemTime::now()))
     }
 
     /// Notes that a service answered a request.

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use url::Url;
@@ -24,11 +24,11 @@ pub struct Found {
 }
 
 impl Found {
-    /// Notes that this service has just given the answer.
-    pub fn given_by(mut self, service: &Arc<str>) -> Self {
+    /// Notes that this service has given the answer at this time.
+    pub fn given_by(mut self, service: &Arc<str>, at: SystemTime) -> Self {
         // Nobody else has the answer yet. A test's script may.
         if let Some(answer) = Arc::get_mut(&mut self.answer) {
-            answer.given = Given::now(service);
+            answer.given = Given::By { by: Arc::clone(service), at };
         }
         self
     }

@@ -195,8 +195,7 @@ fn lookups_are_counted_by_their_time() {
         assert_eq!(number("count"), 1);
         assert!(number("us") > 50_000, "{}", number("us"));
         assert_eq!((number("le-10ms"), number("le-50ms")), (0, 0));
-        let [le_100, le_500, le_1000] =
-            ["le-100ms", "le-500ms", "le-1000ms"].map(|name| number(name));
+        let [le_100, le_500, le_1000] = ["le-100ms", "le-500ms", "le-1000ms"].map(number);
         assert!(le_100 <= le_500 && le_500 <= le_1000 && le_1000 <= 1);
         let in_time = |most: i64| i64::from(number("us") <= most * 1000);
         assert_eq!([le_100, le_500, le_1000], [100, 500, 1000].map(in_time));

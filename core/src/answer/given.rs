@@ -20,17 +20,12 @@ pub enum Given {
 }
 
 impl Given {
-    /// Given just now.
-    pub fn now(by: &Arc<str>) -> Self {
-        Given::By { by: Arc::clone(by), at: SystemTime::now() }
-    }
-
-    /// Who gave the answer, and how long ago. A clock that was set back makes no answer younger than
-    /// new.
-    pub fn known(&self) -> Option<(&str, Duration)> {
+    /// Who gave the answer, and how long ago, at the time `now`. A clock that was set back makes no
+    /// answer younger than new.
+    pub fn known(&self, now: SystemTime) -> Option<(&str, Duration)> {
         match self {
             Given::Unknown => None,
-            Given::By { by, at } => Some((by, at.elapsed().unwrap_or_default())),
+            Given::By { by, at } => Some((by, now.duration_since(*at).unwrap_or_default())),
         }
     }
 }

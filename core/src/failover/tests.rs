@@ -329,5 +329,5 @@ async fn the_listener_learns_what_comes_after_a_failure() {
 async fn an_answer_says_who_gave_it() {
     let asked = asked(&["u:p@a"], |_| Says::Nothing(1));
     let found = asked.ask(1).await.unwrap();
-    assert_eq!(found.answer.given.known().unwrap().0, "http://a/");
+    assert_eq!(found.answer.given.known(SystemTime::now()).unwrap().0, "http://a/");
 }
