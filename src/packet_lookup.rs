@@ -601,8 +601,7 @@ impl Lookup {
         match answer.given.known(SystemTime::now()) {
             Some((by, age)) => {
                 let age = age.as_secs();
-                let what = format_args!("{written}, from {by}, {age} s old");
-                self.info(&REMOPTS_ACKED, &what);
+                self.info(&REMOPTS_ACKED, &format_args!("{written}, from {by}, {age} s old"));
             }
             None => self.info(&REMOPTS_ACKED, &written),
         }
