@@ -102,13 +102,18 @@ install:
 	sed -i 's|/usr/lib/[^/]*/kea/hooks|$(HOOKS_DIR)|' \
 	    $(DESTDIR)$(PREFIX)/share/man/man8/libremote_opts.8 \
 	    $(DESTDIR)$(DOC_DIR)/examples/*/kea-dhcp4.conf
+	sed -i 's|/usr/share/doc|$(PREFIX)/share/doc|; s|/usr/lib/systemd|$(PREFIX)/lib/systemd|' \
+	    $(DESTDIR)$(PREFIX)/share/man/man8/libremote_opts.8
 	@if [ -z "$(DESTDIR)" ]; then \
 	    if id _kea >/dev/null 2>&1; then packaging/debian/postinst configure; \
 	    else echo 'no user _kea is here: for "cache-file", make a folder that Kea may write'; fi; \
 	fi
 
-# Takes away what `make install` has made.
+# Takes away what `make install` has made. The Debian package has files at the same places.
 uninstall:
+	@! dpkg-query -W -f '$${db:Status-Status}' kea-hook-remote-opts 2>/dev/null | \
+	    grep -qx installed || [ -n "$(DESTDIR)" ] || \
+	    { echo 'the Debian package kea-hook-remote-opts is installed: take it away first' >&2; exit 1; }
 	rm -f $(DESTDIR)$(HOOKS_DIR)/libremote_opts.so $(DESTDIR)$(PREFIX)/bin/remote-opts-client \
 	    $(DESTDIR)$(DROP_IN) $(DESTDIR)$(APPARMOR) \
 	    $(DESTDIR)$(PREFIX)/share/man/man1/remote-opts-client.1 \

@@ -5,6 +5,7 @@
 
 #include <cc/command_interpreter.h>
 #include <cc/data.h>
+#include <exceptions/exceptions.h>
 #include <hooks/callout_handle.h>
 #include <stats/stats_mgr.h>
 
@@ -25,17 +26,28 @@ namespace {
 // One of Kea's own handlers of commands.
 using Handler = ConstElementPtr (*)(const std::string&, const ConstElementPtr&);
 
+// What a command by Kea's own handler says. Kea itself answers an exception of a handler so.
+ConstElementPtr response(Handler handler, CalloutHandle& handle) {
+    ConstElementPtr command;
+    handle.getArgument("command", command);
+    ConstElementPtr arguments;
+    const auto name = isc::config::parseCommand(arguments, command);
+    try {
+        return handler(name, arguments);
+    } catch (const isc::Exception& exception) {
+        return isc::config::createAnswer(
+            isc::config::CONTROL_RESULT_ERROR,
+            std::string("Error during command processing: ") + exception.what());
+    }
+}
+
 // Runs a command by Kea's own handler, with the library's statistics up to date. Without a response
-// Kea says that the command has met an error, so an exception needs no response of its own.
+// Kea says that the command has met an error, so another exception needs no response of its own.
 template <Handler handler>
 int run(CalloutHandle& handle) noexcept {
     try {
         publish_statistics();
-        ConstElementPtr command;
-        handle.getArgument("command", command);
-        ConstElementPtr arguments;
-        const auto name = isc::config::parseCommand(arguments, command);
-        handle.setArgument("response", handler(name, arguments));
+        handle.setArgument("response", response(handler, handle));
     } catch (const std::exception& exception) {
         log_exception("a command", rust::String::lossy(exception.what()));
     } catch (...) {

@@ -28,7 +28,7 @@ mod bridge {
 
         /// The names of the library's commands. Main thread.
         fn command_names() -> Vec<String>;
-        /// Brings Kea's statistics up to date. Main thread.
+        /// Brings Kea's statistics up to date. Kea's main thread, or a thread of libdhcp_ha's listener.
         fn publish_statistics();
         /// Runs a command of the library, given as JSON text, and returns its response as JSON text.
         /// Main thread.

@@ -170,6 +170,7 @@ pub fn unload() {
         return;
     };
     let waiting = instance.places.taken();
+    statistics::IN_FLIGHT_MOST.note(instance.engine.take_most_in_flight());
     let cache = instance.engine.close();
     if let Some(path) = &instance.cache_file {
         let mut writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -309,19 +310,19 @@ impl Instance {
     }
 }
 
-/// Brings Kea's statistics up to date. Main thread.
+/// Brings Kea's statistics up to date. A thread that runs commands.
 pub fn publish_statistics() {
-    statistics::publish(&current().map(|instance| instance.gauges()).unwrap_or_default());
+    statistics::publish(|| current().map(|instance| instance.gauges()).unwrap_or_default());
 }
 
 impl Instance {
     /// What goes up and down among the statistics.
     fn gauges(&self) -> Gauges {
         let status = self.engine.status();
+        statistics::IN_FLIGHT_MOST.note(self.engine.take_most_in_flight());
         Gauges {
             parked: self.places.taken(),
             in_flight: status.in_flight,
-            in_flight_most: self.engine.take_most_in_flight(),
             in_line: status.in_line,
             back_offs: status.back_offs,
             kept_answers: status.fill.answers + status.fill.nothings,

@@ -58,7 +58,7 @@ impl Replies {
     /// Since the library came into the process.
     fn now() -> Self {
         let (failed, shed) = (statistics::FAILED.value(), statistics::SHED.value());
-        let none = statistics::DROPPED.value();
+        let none = statistics::DROPPED.value() + statistics::NAKS_HELD_BACK.value();
         let without = failed + shed + statistics::CONGESTED.value();
         Replies { stale: statistics::STALE.value(), unedited: without.saturating_sub(none), none }
     }

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
-use remote_opts_core::answer::{Answer, Member, Reason, class_member};
+use remote_opts_core::answer::{Answer, CLIENT_CLASSES, Member, Reason, class_member};
 use remote_opts_core::config::{OnError, OnMiss};
 use remote_opts_core::filter::{is_edited, message_type};
 use remote_opts_core::guard::guard;
@@ -247,6 +247,8 @@ struct Lookup {
     editing: Arc<Editing>,
     /// What the lookup has found. Set before Kea goes on with the packet.
     outcome: OnceLock<Outcome>,
+    /// The client classes of the answer that the query has joined.
+    classes: OnceLock<Vec<String>>,
 }
 
 impl PacketLookup {
@@ -271,6 +273,7 @@ impl PacketLookup {
             instance: Arc::downgrade(instance),
             editing: Arc::clone(&instance.editing),
             outcome: OnceLock::new(),
+            classes: OnceLock::new(),
         })))
     }
 
@@ -528,13 +531,19 @@ impl Lookup {
         let Some(Outcome::Answered(answer, _)) = self.outcome.get() else {
             return;
         };
+        let mut joined = Vec::new();
         for class in &answer.client_classes {
             let refuse = |reason: &dyn Display| self.refuse(reason, &class_member(class));
             match add_class(class) {
-                Ok(true) => {}
+                Ok(true) => joined.push(class.clone()),
                 Ok(false) => refuse(&Reason::UnknownClass),
                 Err(exception) => refuse(&exception),
             }
+        }
+        if !joined.is_empty() {
+            statistics::EDITS_APPLIED.add(joined.len());
+            // Set once: each packet has one outcome.
+            let _ = self.classes.set(joined);
         }
     }
 
@@ -581,7 +590,9 @@ impl Lookup {
         let Some(outcome) = self.outcome.get().filter(|_| REMOPTS_ACKED.info_enabled()) else {
             return;
         };
-        let (Outcome::Answered(answer, _), false) = (outcome, written.is_empty()) else {
+        let classes = self.classes.get().map(|classes| format!("{CLIENT_CLASSES} {classes:?}"));
+        let is_unedited = written.is_empty() && classes.is_none();
+        let (Outcome::Answered(answer, _), false) = (outcome, is_unedited) else {
             let why = match outcome {
                 Outcome::Answered(answer, _) if answer.is_nothing() => {
                     "nothing, as the service has nothing for this client"
@@ -597,7 +608,7 @@ impl Lookup {
             Some(value) => format!("{what} {value}"),
             None => what.clone(),
         });
-        let written = written.collect::<Vec<_>>().join(", ");
+        let written = start_of(written.chain(classes).collect::<Vec<_>>().join(", "));
         match answer.given.known(SystemTime::now()) {
             Some((by, age)) => {
                 let age = age.as_secs();
@@ -637,6 +648,17 @@ impl Lookup {
         let url = self.question.request.shown_at(&self.editing.first_service);
         message.debug([&self.question.label, &url]);
     }
+}
+
+/// The start of what one line says that an ACK carries: an answer may have hundreds of edits.
+fn start_of(mut text: String) -> String {
+    const MOST: usize = 1000;
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        let length = text.len();
+        text.truncate(end);
+        text += &format!("… ({length} bytes)");
+    }
+    text
 }
 
 #[cfg(test)]

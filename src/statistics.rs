@@ -86,6 +86,8 @@ static LOOKUP_TIMES: [(u64, Counter); 5] = [
 
 /// The most packets parked at once.
 pub static PARKED_MOST: Peak = Peak::new();
+/// The most lookups in flight at once.
+pub static IN_FLIGHT_MOST: Peak = Peak::new();
 
 /// Every counter but those of [`LOOKUP_TIMES`].
 static COUNTERS: [&Counter; 28] = [
@@ -137,7 +139,9 @@ const OF_SERVICE: [&str; 4] = ["state", "requests", "failures", "last-answer"];
 /// What is counted for each service, by its index in the parameter `url`.
 static SERVICES: [Service; MOST_SERVICES] = [const { Service::new() }; MOST_SERVICES];
 
-/// The services of the last configuration, whose numbers Kea has.
+/// The services of the last configuration, whose numbers Kea has. Locked while numbers are published:
+/// Kea runs commands in its main thread, and those that come to the listener of libdhcp_ha in threads
+/// of this library. No packet waits for the lock.
 static KNOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Something that is counted.
@@ -173,7 +177,7 @@ impl Counter {
     }
 }
 
-/// A number that grows, and how much of it Kea knows. Only the main thread publishes.
+/// A number that grows, and how much of it Kea knows. One thread at a time publishes: see [`KNOWN`].
 struct Tally {
     counted: AtomicU64,
     published: AtomicU64,
@@ -188,7 +192,7 @@ impl Tally {
     /// reset.
     fn publish(&self, name: &str) -> Result<(), cxx::Exception> {
         let counted = self.counted.load(Ordering::Relaxed);
-        let new = counted - self.published.swap(counted, Ordering::Relaxed);
+        let new = counted.saturating_sub(self.published.swap(counted, Ordering::Relaxed));
         if new > 0 { ffi::add_to_statistic(name, integer(new)) } else { Ok(()) }
     }
 }
@@ -233,8 +237,6 @@ pub struct Gauges {
     pub parked: usize,
     /// Lookups in flight.
     pub in_flight: usize,
-    /// The most lookups in flight at once, since the gauges were read before.
-    pub in_flight_most: usize,
     /// Lookups that stand in line.
     pub in_line: usize,
     /// Requests that back off.
@@ -331,8 +333,11 @@ fn forget(index: usize, service: &Service) -> Result<(), cxx::Exception> {
     Ok(())
 }
 
-/// Brings Kea's statistics up to date. Main thread.
-pub fn publish(gauges: &Gauges) {
+/// Brings Kea's statistics up to date. `gauges` tells what goes up and down now. A thread that runs
+/// commands.
+pub fn publish(gauges: impl FnOnce() -> Gauges) {
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let gauges = gauges();
     report(|| {
         for counter in COUNTERS {
             counter.tally.publish(counter.name)?;
@@ -352,18 +357,25 @@ pub fn publish(gauges: &Gauges) {
         for (name, value) in now.into_iter().zip(values) {
             set(name, integer(value as u64))?;
         }
+        // What is there now counts also where the highest value was reset just before.
+        PARKED_MOST.note(gauges.parked);
+        IN_FLIGHT_MOST.note(gauges.in_flight);
         raise(parked_most, integer(PARKED_MOST.take()))?;
-        raise(in_flight_most, integer(gauges.in_flight_most as u64))?;
-        for (index, availability) in gauges.services.iter().enumerate() {
-            let service = &SERVICES[index];
+        raise(in_flight_most, integer(IN_FLIGHT_MOST.take()))?;
+        for (index, service) in SERVICES.iter().enumerate().take(known.len()) {
             service.requests.publish(&of_service(index, "requests"))?;
             service.failures.publish(&of_service(index, "failures"))?;
             let last_answer = service.last_answer.load(Ordering::Relaxed);
             set(&of_service(index, "last-answer"), integer(last_answer))?;
-            let state = match availability {
-                Availability::Down => 0,
-                Availability::Up => 1,
-                Availability::Paused(_) => 2,
+            let state = match gauges.services.get(index) {
+                Some(Availability::Down) => 0,
+                Some(Availability::Up) => 1,
+                Some(Availability::Paused(_)) => 2,
+                // Without a library that is loaded, nobody knows.
+                None => {
+                    ffi::remove_statistic(&of_service(index, "state"))?;
+                    continue;
+                }
             };
             set(&of_service(index, "state"), state)?;
         }

@@ -34,6 +34,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The time from one reminder of a service that is down to the next.
 const REMINDER: Duration = Duration::from_secs(600);
 
+/// The shortest time from one word of a new reason to the next.
+const REASONS: Duration = Duration::from_secs(60);
+
 /// The services of one configuration.
 pub struct Failover<F> {
     services: Vec<ServiceState>,
@@ -117,7 +120,7 @@ pub struct Retried {
 /// One service and its state.
 struct ServiceState {
     url: ServiceUrl,
-    /// The service as answers name it: without credentials.
+    /// The service as answers name it.
     name: Arc<str>,
     /// Whether lookups ask the service.
     up: AtomicBool,
@@ -151,8 +154,10 @@ struct Outage {
     since: Instant,
     /// When the listener was told of it last.
     told: Instant,
-    /// The failure that the listener was told of last, in words.
+    /// The last failure of a probe, in words.
     failure: String,
+    /// When the listener was told of another reason last.
+    changed: Option<Instant>,
 }
 
 impl Record {
@@ -162,10 +167,17 @@ impl Record {
     }
 }
 
+/// A service as answers name it: its URL without credentials and without a query, which may hold a
+/// secret, too.
+fn without_query(url: &ServiceUrl) -> Arc<str> {
+    let url = url.to_string();
+    url.split('?').next().unwrap_or(&url).into()
+}
+
 impl ServiceState {
     fn new(url: ServiceUrl) -> Self {
         ServiceState {
-            name: url.to_string().into(),
+            name: without_query(&url),
             url,
             up: AtomicBool::new(true),
             record: Mutex::default(),
@@ -287,7 +299,8 @@ impl<F: Fetch> Failover<F> {
         label: &Label,
         has_last_answer: impl Fn() -> bool,
     ) -> Result<Found, Unanswered> {
-        let deadline = Instant::now() + self.timeout;
+        let start = Instant::now();
+        let deadline = start + self.timeout;
         let asked = (0..self.services.len()).filter(|&index| self.services[index].is_asked());
         let asked: Vec<_> = asked.collect();
         let mut blames = Vec::with_capacity(asked.len());
@@ -302,6 +315,7 @@ impl<F: Fetch> Failover<F> {
                     match self.get(index, url, share).await {
                         Ok(found) => {
                             self.answered(index, request);
+                            self.listener.notice(&Event::LookupEnded { took: start.elapsed() });
                             return Ok(found);
                         }
                         Err(failure) => failure,
@@ -331,6 +345,7 @@ impl<F: Fetch> Failover<F> {
         if blames.iter().all(|blame| *blame == Blame::Congestion) {
             return Err(Unanswered::Congested);
         }
+        self.listener.notice(&Event::LookupEnded { took: start.elapsed() });
         self.back_offs.failed(request, blames.contains(&Blame::Service));
         Err(Unanswered::Failed)
     }
@@ -407,7 +422,8 @@ impl<F: Fetch> Failover<F> {
         };
         if failures >= DOWN_AFTER && service.up.swap(false, Ordering::Relaxed) {
             let now = Instant::now();
-            let outage = Outage { since: now, told: now, failure: failure.to_string() };
+            let failure_in_words = failure.to_string();
+            let outage = Outage { since: now, told: now, failure: failure_in_words, changed: None };
             service.record().outage = Some(outage);
             self.listener.notice(&Event::ServiceDown { service: index, failures, failure });
             tokio::spawn(Arc::clone(self).bring_up(index, generation));
@@ -497,14 +513,20 @@ impl<F: Fetch> Failover<F> {
     fn remind(&self, index: usize, failure: Option<&Failure>) {
         let mut record = self.services[index].record();
         let Some(outage) = &mut record.outage else { return };
+        let now = Instant::now();
         let words = failure.map(Failure::to_string);
         let is_new = words.as_ref().is_some_and(|words| *words != outage.failure);
-        if !is_new && outage.told.elapsed() < REMINDER {
-            return;
-        }
-        outage.told = Instant::now();
         if let Some(words) = words {
             outage.failure = words;
+        }
+        // A service behind a load balancer has another reason each second.
+        let is_news = is_new && outage.changed.is_none_or(|last| now - last >= REASONS);
+        if !is_news && now - outage.told < REMINDER {
+            return;
+        }
+        outage.told = now;
+        if is_news {
+            outage.changed = Some(now);
         }
         let (down_for, failure) = (outage.since.elapsed(), outage.failure.clone());
         drop(record);

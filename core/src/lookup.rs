@@ -636,11 +636,7 @@ impl<F: Fetch> Shared<F> {
             let InFlight { shared, request, .. } = &in_flight;
             let has_last_answer =
                 || shared.state().cache.has_stale(request, Instant::now().into_std());
-            let start = Instant::now();
             let found = shared.failover.ask(request, &label, has_last_answer).await;
-            if !matches!(found, Err(Unanswered::Congested)) {
-                shared.listener.notice(&Event::LookupEnded { took: start.elapsed() });
-            }
             in_flight.end(found);
         });
     }

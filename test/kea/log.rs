@@ -117,11 +117,13 @@ fn each_ack_has_a_line_that_says_what_it_carries() {
             }))
             .cache_control("max-age=1, stale-if-error=600"),
             "/?sub82_2=0001FF" => Answer::json(json!({"225": "x".repeat(250)})),
+            "/?sub82_1=72" => Answer::json(json!({"client-classes": ["rack", "unknown"]})),
             "/?sub82_1=62616400" => Answer::status(500, ""),
             _ => Answer::status(404, ""),
         });
         let kea = Setup::new(threads)
             .option("boot-file-name", "pxelinux.0")
+            .set("client-classes", json!([{"name": "rack"}]))
             .hook(json!({"url": service.url("/")}))
             .start();
         let sub_option = |code: u8, value: &[u8]| [&[code, value.len() as u8], value].concat();
@@ -155,6 +157,11 @@ fn each_ack_has_a_line_that_says_what_it_carries() {
         let acked = line(&client);
         assert!(acked.contains(": remote-id 0x0001FF gets an ACK with 225 \"xxx"), "{acked}");
         assert!(acked.contains("xxx… (252 bytes), from "), "{acked}");
+
+        let client = kea.client().with(82, sub_option(1, b"r"));
+        client.exchange();
+        let acked = line(&client);
+        assert!(acked.contains("gets an ACK with client-classes [\"rack\"], from "), "{acked}");
 
         let client = kea.client().with(82, sub_option(1, b"nobody"));
         client.exchange();

@@ -210,6 +210,11 @@ fn failures_are_counted_by_kind() {
         let (trusted, other) = (Authority::new("trusted"), Authority::new("other"));
         let anchor = folder.path().join("ca.pem");
         fs::write(&anchor, trusted.certificate_pem()).unwrap();
+        let strict = Service::tls(
+            &trusted.server("127.0.0.1"),
+            Some(&other),
+            Answer::json(json!({"224": "x"})),
+        );
         let untrusted = Service::tls(&other.server("127.0.0.1"), None, Answer::json(json!({})));
         let silent = Service::echo();
         silent.hold();
@@ -218,6 +223,8 @@ fn failures_are_counted_by_kind() {
         for (kind, url, timeout) in [
             ("connect", format!("http://{closed}/"), 60_000),
             ("tls", untrusted.url("/"), 60_000),
+            // Since TLS 1.3 a service refuses the client's certificate after the handshake.
+            ("tls", strict.url("/"), 60_000),
             ("dns", "http://no-such-name.invalid/".to_owned(), 60_000),
             ("late", silent.url("/"), 50),
             ("status", failing.url("/"), 60_000),
@@ -353,5 +360,16 @@ fn numbers_survive_a_reload_and_can_be_reset() {
         let error = kea.command("statistic-get").unwrap();
         assert_eq!(error["result"], 1, "Kea's own error: {error}");
         assert!(error["text"].as_str().unwrap().contains("name"), "{error}");
+        // Without the library, its numbers stay, and nobody says how its services are.
+        kea.client().with(82, port(7)).exchange();
+        let mut configuration = kea.configuration();
+        configuration["Dhcp4"]["hooks-libraries"] = json!([]);
+        let before = counted(["asked", "in-flight-most", "url[0].requests"]);
+        kea.set_configuration(configuration).unwrap();
+        let after = all(&kea);
+        assert_eq!(after["remote-opts-asked"], before[0]);
+        assert_eq!(after["remote-opts-url[0].requests"], before[2]);
+        assert_eq!(after["remote-opts-kept-answers"], 0);
+        assert!(!after.contains_key("remote-opts-url[0].state"), "{after:?}");
     });
 }

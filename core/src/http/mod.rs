@@ -432,7 +432,7 @@ fn stage(error: &(dyn Error + 'static)) -> Stage {
     let found = chain(error).find_map(|error| {
         if error.is::<resolver::LookUpError>() {
             Some(Stage::Dns)
-        } else if error.is::<native_tls::Error>() {
+        } else if error.is::<native_tls::Error>() || error.is::<openssl::ssl::Error>() {
             Some(Stage::Tls)
         } else {
             None
