@@ -16,10 +16,10 @@ BOOT_PACKAGES := qemu-system-x86 seabios ipxe-qemu ovmf isc-dhcp-relay iproute2
 BENCH_PACKAGES := kea-admin valgrind gnuplot-nox
 # What `make lint` needs too.
 LINT_PACKAGES := clang-format
-# What `make deb` needs too: the tools that find a binary's packages and strip it, and cargo-deb, in
-# a version that Rust 1.85 builds.
+# What `make deb` needs too: the tools that find a binary's packages and strip it, and cargo-deb.
+# cargo-deb 3.7.0 and later need a later Rust than 1.85, though they say otherwise.
 DEB_PACKAGES := binutils dpkg-dev
-CARGO_DEB := 3.8.0
+CARGO_DEB := 3.6.3
 
 CARGO ?= cargo
 # Where the programs are that the targets below run, whatever the environment says.
