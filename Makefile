@@ -65,7 +65,7 @@ BENCHMARKS := docs/benchmark
 MEASURED := core src shim messages test/support tools/bench build.rs Cargo.toml Cargo.lock
 COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(MEASURED) || echo +)
 
-.PHONY: all build client install uninstall deb cargo-deb deb-docker test-package deps demo demo-boot \
+.PHONY: all build client install uninstall deb check-deb cargo-deb deb-docker test-package deps demo demo-boot \
     test test-core test-docker core-docker rig foreign-version fuzz bench bench-quick bench-docker \
     bench-image bench-report storm storm-docker lint check-house check-install \
     docs
@@ -131,6 +131,10 @@ deb: build client cargo-deb
 	@rm -rf target/package
 	@$(MAKE) --silent install DESTDIR=$(CURDIR)/target/package/root PREFIX=/usr
 	@packaging/deb
+
+# Tries the package of `make deb` in a container with this machine's Debian.
+check-deb: deb
+	DEBIAN=$$(. /etc/os-release && echo "$$VERSION_CODENAME") test/package target/debian/*.deb
 
 cargo-deb:
 	@$(check_cargo)
