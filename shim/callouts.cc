@@ -7,12 +7,12 @@
 #include <dhcp/pkt4.h>
 #include <hooks/hooks.h>
 
-#include <exception>
 #include <memory>
 #include <utility>
 
 #include "kea-hook-remote-opts/shim/commands.h"
 #include "kea-hook-remote-opts/shim/differences.h"
+#include "kea-hook-remote-opts/shim/guarded.h"
 #include "kea-hook-remote-opts/shim/packet.h"
 #include "kea-hook-remote-opts/shim/statistics.h"
 #include "kea-hook-remote-opts/src/callouts.rs.h"
@@ -29,19 +29,6 @@ namespace {
 using KeptLookup = std::shared_ptr<rust::Box<PacketLookup>>;
 // The name of the packet's lookup in the context.
 const char* const LOOKUP = "lookup";
-
-// Runs the body of a callout, or of load. An exception that Kea's code throws there is logged and
-// ends here.
-template <typename Body>
-void guarded(const char* callout, Body body) noexcept {
-    try {
-        body();
-    } catch (const std::exception& exception) {
-        log_exception(callout, rust::String::lossy(exception.what()));
-    } catch (...) {
-        log_exception(callout, "exception of an unknown type");
-    }
-}
 
 Pkt4Ptr packet_argument(const CalloutHandle& handle, const char* name) {
     Pkt4Ptr packet;

@@ -6,9 +6,9 @@
 #include <cc/data.h>
 #include <hooks/callout_handle.h>
 
-#include <exception>
 #include <string>
 
+#include "kea-hook-remote-opts/shim/guarded.h"
 #include "kea-hook-remote-opts/src/callouts.rs.h"
 
 using isc::data::ConstElementPtr;
@@ -30,13 +30,7 @@ ConstElementPtr response(CalloutHandle& handle) {
 // Kea calls it for each command of the library. Without a response Kea says that the command has
 // met an error, so an exception needs no response of its own.
 int run(CalloutHandle& handle) noexcept {
-    try {
-        handle.setArgument("response", response(handle));
-    } catch (const std::exception& exception) {
-        log_exception("a command", rust::String::lossy(exception.what()));
-    } catch (...) {
-        log_exception("a command", "exception of an unknown type");
-    }
+    guarded("a command", [&] { handle.setArgument("response", response(handle)); });
     return 0;
 }
 

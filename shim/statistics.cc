@@ -9,9 +9,9 @@
 #include <hooks/callout_handle.h>
 #include <stats/stats_mgr.h>
 
-#include <exception>
 #include <string>
 
+#include "kea-hook-remote-opts/shim/guarded.h"
 #include "kea-hook-remote-opts/src/callouts.rs.h"
 
 using isc::data::ConstElementPtr;
@@ -45,14 +45,10 @@ ConstElementPtr response(Handler handler, CalloutHandle& handle) {
 // Kea says that the command has met an error, so another exception needs no response of its own.
 template <Handler handler>
 int run(CalloutHandle& handle) noexcept {
-    try {
+    guarded("a command", [&] {
         publish_statistics();
         handle.setArgument("response", response(handler, handle));
-    } catch (const std::exception& exception) {
-        log_exception("a command", rust::String::lossy(exception.what()));
-    } catch (...) {
-        log_exception("a command", "exception of an unknown type");
-    }
+    });
     return 0;
 }
 

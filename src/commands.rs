@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The library's commands on Kea's control socket: JSON in, JSON out.
 //!
-//! Kea hands a command over on its main thread, where no packet goes on without multi-threading. So
-//! no command waits for a service, and none holds the engine's lock for long. docs/operating.md,
+//! Kea hands a command over on its main thread, where no packet goes on without multi-threading. (A
+//! command that comes to the listener of libdhcp_ha runs in a thread of that library.) So no command
+//! waits for a service, and none holds the engine's lock for long. docs/operating.md,
 //! chapter "Commands", has each command's request and response.
 
 use std::fmt::Display;
