@@ -550,7 +550,10 @@ impl<F: Fetch> LookupEngine<F> {
         let begun = shared.begin(&mut state, &question);
         drop(state);
         let is_under_way = !matches!(begun, Begun::Shed(_));
-        shared.report_begun(begun, &question);
+        // No packet has joined a lookup that was under way before.
+        if !matches!(begun, Begun::Before) {
+            shared.report_begun(begun, &question);
+        }
         is_under_way
     }
 
