@@ -88,7 +88,11 @@ fn a_load_without_an_authority_for_an_https_service_says_what_to_do() {
         let without = setup(threads, &service, json!({})).env("LD_PRELOAD", closed());
         let kea = without.start();
         let line = kea.logged(&["WARN", "REMOPTS_NO_AUTHORITY"]);
-        assert!(line.contains("/etc/ssl/certs/ca-certificates.crt: Permission denied"), "{line}");
+        // Where OpenSSL's own package is, the first file is a link to the other one.
+        let named = ["/etc/ssl/certs/ca-certificates.crt", "/usr/lib/ssl/cert.pem"]
+            .iter()
+            .any(|file| line.contains(&format!("{file}: Permission denied")));
+        assert!(named, "{line}");
         // The request fails indeed.
         let client = kea.client().with(82, FOO_BAR);
         client.exchange();
