@@ -310,7 +310,7 @@ impl Instance {
     }
 }
 
-/// Brings Kea's statistics up to date. A thread that runs commands.
+/// Brings Kea's statistics up to date. On a thread that runs Kea's commands.
 pub fn publish_statistics() {
     statistics::publish(|| current().map(|instance| instance.gauges()).unwrap_or_default());
 }

@@ -296,15 +296,18 @@ fn of_kind(kind: Kind) -> &'static Counter {
     }
 }
 
+/// Every counter.
+fn counters() -> impl Iterator<Item = &'static Counter> {
+    COUNTERS.into_iter().chain(LOOKUP_TIMES.iter().map(|(_, counter)| counter))
+}
+
 /// Makes all statistics known to Kea, for services of these URLs, without credentials. Numbers keep
 /// their values over a reload. The numbers of a service begin at 0 where `url` has another service
 /// at its place. Main thread.
 pub fn announce(services: &[String]) {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     report(|| {
-        let counters = COUNTERS.iter().copied();
-        let counters = counters.chain(LOOKUP_TIMES.iter().map(|(_, counter)| counter));
-        for name in counters.map(|counter| counter.name).chain(GAUGES) {
+        for name in counters().map(|counter| counter.name).chain(GAUGES) {
             ffi::add_to_statistic(name, 0)?;
         }
         for (index, service) in SERVICES.iter().enumerate() {
@@ -333,16 +336,13 @@ fn forget(index: usize, service: &Service) -> Result<(), cxx::Exception> {
     Ok(())
 }
 
-/// Brings Kea's statistics up to date. `gauges` tells what goes up and down now. A thread that runs
-/// commands.
+/// Brings Kea's statistics up to date. `gauges` tells what goes up and down now. On a thread
+/// that runs Kea's commands.
 pub fn publish(gauges: impl FnOnce() -> Gauges) {
     let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let gauges = gauges();
     report(|| {
-        for counter in COUNTERS {
-            counter.tally.publish(counter.name)?;
-        }
-        for (_, counter) in &LOOKUP_TIMES {
+        for counter in counters() {
             counter.tally.publish(counter.name)?;
         }
         let values = [
