@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::net::Ipv4Addr;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use lru::LruCache;
 
 use crate::answer::Answer;
 use crate::request::{Request, ServiceUrl};
+use crate::reserved::ReservedAddresses;
 
 /// The longest time that an exchange keeps its answer.
 const EXCHANGE: Duration = Duration::from_secs(10);
@@ -114,6 +116,8 @@ pub struct Fill {
     pub bytes: usize,
     /// The exchanges remembered: those that are not over, and those that had their ACK lately.
     pub exchanges: usize,
+    /// The addresses that the answers reserve.
+    pub addresses: usize,
 }
 
 /// What [`Cache::clear`] has taken out. To drop it takes time where it holds many answers.
@@ -206,6 +210,8 @@ struct Answers {
     /// The requests by the numbers of their answers, for pages: the order of `kept` changes with
     /// each use.
     numbers: BTreeMap<u64, Arc<Request>>,
+    /// The addresses that the answers reserve.
+    reserved: ReservedAddresses,
     bytes: usize,
 }
 
@@ -226,17 +232,29 @@ impl Kept {
 impl Answers {
     fn new() -> Self {
         // `put` keeps the bounds: LruCache would allocate a bound at once.
-        Answers { kept: LruCache::unbounded(), numbers: BTreeMap::new(), bytes: 0 }
+        Answers {
+            kept: LruCache::unbounded(),
+            numbers: BTreeMap::new(),
+            reserved: ReservedAddresses::default(),
+            bytes: 0,
+        }
     }
 
     fn put(&mut self, request: &Arc<Request>, kept: Kept, size: usize) {
         self.bytes += bytes(request, Some(&kept.answer));
         self.numbers.insert(kept.number, Arc::clone(request));
+        self.reserved.add(request, &kept.answer);
         if let Some(earlier) = self.kept.put(Arc::clone(request), kept) {
-            self.bytes -= bytes(request, Some(&earlier.answer));
-            self.numbers.remove(&earlier.number);
+            self.gone(request, &earlier);
         }
         self.shrink(size);
+    }
+
+    /// Forgets what is known of an answer that was taken out of `kept`.
+    fn gone(&mut self, request: &Arc<Request>, gone: &Kept) {
+        self.bytes -= bytes(request, Some(&gone.answer));
+        self.numbers.remove(&gone.number);
+        self.reserved.remove(request, &gone.answer);
     }
 
     /// Makes every answer stale, and forgets answers that must not serve stale.
@@ -253,8 +271,7 @@ impl Answers {
     /// Forgets the answer for a request. False where there is none.
     fn remove(&mut self, request: &Arc<Request>) -> bool {
         let Some(kept) = self.kept.pop(request) else { return false };
-        self.bytes -= bytes(request, Some(&kept.answer));
-        self.numbers.remove(&kept.number);
+        self.gone(request, &kept);
         true
     }
 
@@ -262,8 +279,7 @@ impl Answers {
     fn shrink(&mut self, size: usize) {
         while self.kept.len() > size || self.bytes > MOST_BYTES {
             let Some((request, kept)) = self.kept.pop_lru() else { return };
-            self.bytes -= bytes(&request, Some(&kept.answer));
-            self.numbers.remove(&kept.number);
+            self.gone(&request, &kept);
         }
     }
 }
@@ -370,7 +386,16 @@ impl Cache {
             nothings: self.nothings.kept.len(),
             bytes: self.answers.bytes + self.nothings.bytes,
             exchanges: self.exchanges.len(),
+            addresses: self.answers.reserved.len(),
         }
+    }
+
+    /// The request whose kept answer, fresh or stale, reserves this address: the latest one, where
+    /// there are several.
+    pub fn request_of(&self, address: Ipv4Addr, now: Instant) -> Option<&Arc<Request>> {
+        // An answer that reserves an address is none that says nothing.
+        let mut requests = self.answers.reserved.requests(address);
+        requests.find(|request| self.has_stale(request, now))
     }
 
     /// How often an answer was stored or removed.
@@ -640,6 +665,28 @@ mod tests {
 
     fn lasting(fresh: u64, stale: u64) -> Freshness {
         Freshness { fresh_for: Duration::from_secs(fresh), stale_for: Duration::from_secs(stale) }
+    }
+
+    #[test]
+    fn an_address_is_reserved_while_its_answer_serves() {
+        let address = Ipv4Addr::new(192, 0, 2, 77);
+        let reserving = Arc::new(Answer { ip_address: Some(address), ..Answer::default() });
+        let (one, two, start) = (about(1), about(2), Instant::now());
+        let mut cache = Cache::new(2);
+        cache.store(&one, &reserving, lasting(2, 3), start);
+        assert_eq!(cache.request_of(address, start + 4 * SECOND), Some(&one));
+        assert_eq!(cache.request_of(address, start + 5 * SECOND), None);
+        cache.store(&two, &reserving, lasting(2, 3), start);
+        assert_eq!((cache.request_of(address, start), cache.fill().addresses), (Some(&two), 1));
+        // Another answer, a removal, one answer too many: none leaves a reservation behind.
+        cache.store(&two, &something(), lasting(2, 3), start);
+        assert_eq!(cache.request_of(address, start), Some(&one));
+        cache.remove(&one);
+        assert_eq!(cache.request_of(address, start), None);
+        cache.store(&one, &reserving, lasting(2, 3), start);
+        cache.store(&about(3), &something(), lasting(2, 3), start);
+        cache.store(&about(4), &something(), lasting(2, 3), start);
+        assert_eq!((cache.request_of(address, start), cache.fill().addresses), (None, 0));
     }
 
     const NO_STORE: Freshness = Freshness { fresh_for: Duration::ZERO, stale_for: Duration::ZERO };
@@ -924,7 +971,7 @@ mod tests {
         let kept = cache.entry(&about(2), start + 10 * SECOND).unwrap();
         assert_eq!(kept.freshness, lasting(0, 8));
         assert_eq!(cache.clear().len(), 2);
-        let fill = Fill { answers: 0, nothings: 0, bytes: 0, exchanges: 1 };
+        let fill = Fill { answers: 0, nothings: 0, bytes: 0, exchanges: 1, addresses: 0 };
         assert_eq!(cache.fill(), fill);
         assert!(cache.changes() > changes + 1);
     }

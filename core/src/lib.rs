@@ -13,6 +13,7 @@
 //! | [`answer`] | JSON → edits of the DHCP reply | HTTP, threads, time |
 //! | [`hexadecimal`] | text → bytes, in the forms that Kea takes | HTTP, threads, time |
 //! | [`cache`] | the answers kept, by request and by exchange | HTTP, threads; it is told the time |
+//! | [`reserved`] | the addresses that kept answers reserve | HTTP, threads, time |
 //! | [`cache_file`] | kept answers in a file, for the next start | HTTP, threads |
 //! | [`lookup`] | the engine: a kept answer, a request in flight, or a new request | HTTP |
 //! | [`failover`] | which service is asked, and which is down | HTTP |
@@ -41,5 +42,6 @@ pub mod http;
 pub mod lookup;
 pub mod probe;
 pub mod request;
+pub mod reserved;
 pub mod runtime;
 pub mod throttle;

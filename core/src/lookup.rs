@@ -13,6 +13,7 @@ use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
@@ -444,6 +445,12 @@ impl<F: Fetch> LookupEngine<F> {
     /// The answer kept for a request: see [`Cache::entry`].
     pub fn kept(&self, request: &Arc<Request>) -> Option<cache::Entry> {
         self.0.state().cache.entry(request, Instant::now().into_std())
+    }
+
+    /// The request whose kept answer reserves this address: see [`Cache::request_of`].
+    pub fn request_of(&self, address: Ipv4Addr) -> Option<Arc<Request>> {
+        let state = self.0.state();
+        state.cache.request_of(address, Instant::now().into_std()).cloned()
     }
 
     /// At most `limit` kept answers with higher numbers than `after`, in the order of their

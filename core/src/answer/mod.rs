@@ -13,6 +13,7 @@ use thiserror::Error;
 mod given;
 pub mod length;
 mod parse;
+mod reservation;
 pub mod routes;
 mod slot;
 
@@ -30,6 +31,10 @@ pub const SERVER_HOSTNAME: &str = "server-hostname";
 pub const BOOT_FILE_NAME: &str = "boot-file-name";
 /// The member for the client classes of the query.
 pub const CLIENT_CLASSES: &str = "client-classes";
+/// The member for the address that Kea gives the client.
+pub const IP_ADDRESS: &str = "ip-address";
+/// The member for the name that Kea gives the client.
+pub const HOSTNAME: &str = "hostname";
 /// The member that says that the client gets no reply.
 pub const DROP: &str = "drop";
 
@@ -62,6 +67,10 @@ pub struct Answer {
     pub edits: Vec<Edit>,
     /// The client classes that the query joins before Kea goes on with it.
     pub client_classes: Vec<String>,
+    /// The address that is reserved for the client.
+    pub ip_address: Option<Ipv4Addr>,
+    /// The host name that is reserved for the client.
+    pub hostname: Option<String>,
     /// Whether the client gets no reply at all.
     pub drop: bool,
     /// The members that cannot be applied.
@@ -79,7 +88,12 @@ impl Answer {
     /// Whether the answer leaves the client's DHCP reply as Kea made it.
     pub fn is_nothing(&self) -> bool {
         let has_edits = !(self.edits.is_empty() && self.client_classes.is_empty());
-        !has_edits && !self.drop && self.refused.is_empty()
+        !has_edits && !self.reserves() && !self.drop && self.refused.is_empty()
+    }
+
+    /// Whether the answer says who the client is: its address, its host name, or both.
+    pub fn reserves(&self) -> bool {
+        self.ip_address.is_some() || self.hostname.is_some()
     }
 }
 
@@ -173,6 +187,11 @@ pub fn class_member(name: &str) -> Member {
     Member { key: CLIENT_CLASSES.to_owned(), value: name.into() }
 }
 
+/// The member that reserves an address for the client.
+pub fn address_member(address: Ipv4Addr) -> Member {
+    Member { key: IP_ADDRESS.to_owned(), value: address.to_string().into() }
+}
+
 /// Whether the option of this code carries the DHCP protocol itself, so that no answer may edit it.
 /// Codes 0 and 255 are no options (RFC 2132, section 3): the parser refuses them.
 pub fn is_of_the_protocol(code: u8) -> bool {
@@ -249,6 +268,18 @@ pub enum Reason {
     /// The value is not an IPv4 address.
     #[error("the value is no IPv4 address as text")]
     NoAddress,
+    /// No client can have the address.
+    #[error("no client can have this address")]
+    NoClientAddress,
+    /// The address is not in the client's network.
+    #[error("the address is in no subnet that Kea has for this client")]
+    OtherNetwork,
+    /// The value is not a host name.
+    #[error(
+        "the value is no host name: labels of 1 to 63 letters, digits, '-' and '_', together at most \
+         253 bytes"
+    )]
+    NoHostname,
     /// The value is not text, or too long for the header field.
     #[error("the value is no text of at most {0} bytes")]
     NoField(usize),
@@ -319,6 +350,8 @@ mod tests {
             r#"{"66": "x"}"#,
             r#"{"client-classes": ["a"]}"#,
             r#"{"drop": true}"#,
+            r#"{"ip-address": "192.0.2.7"}"#,
+            r#"{"hostname": "node7"}"#,
             r#"{"-1": "refused"}"#,
         ] {
             assert!(!parse(body.as_bytes()).unwrap().is_nothing(), "{body}");

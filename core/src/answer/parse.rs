@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::{
-    Answer, BOOT_FILE_NAME, CLIENT_CLASSES, Change, DROP, Edit, Member, NEXT_SERVER, OPTIONS,
-    OptionId, OptionValue, PROTOCOL_OPTIONS, Reason, Refusal, SERVER_HOSTNAME, VENDOR_OPTIONS,
-    ends_option,
+    Answer, BOOT_FILE_NAME, CLIENT_CLASSES, Change, DROP, Edit, HOSTNAME, IP_ADDRESS, Member,
+    NEXT_SERVER, OPTIONS, OptionId, OptionValue, PROTOCOL_OPTIONS, Reason, Refusal,
+    SERVER_HOSTNAME, VENDOR_OPTIONS, ends_option, reservation,
 };
 use crate::hexadecimal;
 
@@ -16,8 +16,16 @@ use crate::hexadecimal;
 pub const MAX_DEPTH: usize = 32;
 
 /// The members that only the structured form has. One of them makes an answer structured.
-const STRUCTURED: [&str; 6] =
-    [OPTIONS, NEXT_SERVER, SERVER_HOSTNAME, BOOT_FILE_NAME, CLIENT_CLASSES, DROP];
+const STRUCTURED: [&str; 8] = [
+    OPTIONS,
+    NEXT_SERVER,
+    SERVER_HOSTNAME,
+    BOOT_FILE_NAME,
+    CLIENT_CLASSES,
+    IP_ADDRESS,
+    HOSTNAME,
+    DROP,
+];
 
 /// The byte order mark in UTF-8. Some editors and frameworks begin a text with it; JSON has none, and
 /// who reads JSON may skip it (RFC 8259, section 8.1).
@@ -97,6 +105,22 @@ impl Answer {
                 self.drop = drop;
                 return;
             }
+            // A service that reads a table has null for a machine without an address or a name.
+            (IP_ADDRESS | HOSTNAME, Value::Null) => return,
+            (IP_ADDRESS, Value::String(text)) => match reservation::address(&text) {
+                Ok(address) => {
+                    self.ip_address = Some(address);
+                    return;
+                }
+                Err(reason) => Err((reason, text.into())),
+            },
+            (HOSTNAME, Value::String(text)) => match reservation::hostname(&text) {
+                Ok(_) => {
+                    self.hostname = Some(text);
+                    return;
+                }
+                Err(reason) => Err((reason, text.into())),
+            },
             (code, value) if matches!(option_id(code), Ok(OptionId::Code(_))) => {
                 return self.add_option(key, value);
             }
@@ -115,7 +139,8 @@ impl Answer {
                     OPTIONS => Reason::NoOptions,
                     CLIENT_CLASSES => Reason::NoClasses,
                     DROP => Reason::NoFlag,
-                    NEXT_SERVER => Reason::NoAddress,
+                    NEXT_SERVER | IP_ADDRESS => Reason::NoAddress,
+                    HOSTNAME => Reason::NoHostname,
                     SERVER_HOSTNAME => Reason::NoField(MAX_SERVER_HOSTNAME),
                     BOOT_FILE_NAME => Reason::NoField(MAX_BOOT_FILE_NAME),
                     _ => Reason::NoMember,
@@ -458,6 +483,27 @@ mod tests {
                 ("\"routers\": \"192.0.2.1\"".to_owned(), Reason::NoMember),
             ]
         );
+    }
+
+    #[test]
+    fn who_the_client_is() {
+        let answer = parse(br#"{"ip-address": "192.0.2.77", "66": "x"}"#).unwrap();
+        assert_eq!(answer.ip_address, Some(Ipv4Addr::new(192, 0, 2, 77)));
+        assert_eq!((answer.hostname, answer.edits.len()), (None, 1));
+        let answer = parse(br#"{"hostname": "node7", "ip-address": null}"#).unwrap();
+        assert_eq!((answer.hostname.as_deref(), answer.ip_address), (Some("node7"), None));
+        assert_eq!(answer.refused, []);
+        assert!(parse(br#"{"hostname": null, "ip-address": null}"#).unwrap().is_nothing());
+        for (member, reason) in [
+            (r#""ip-address": "node7""#, Reason::NoAddress),
+            (r#""ip-address": 7"#, Reason::NoAddress),
+            (r#""ip-address": ["192.0.2.77"]"#, Reason::NoAddress),
+            (r#""ip-address": "127.0.0.1""#, Reason::NoClientAddress),
+            (r#""hostname": "a b""#, Reason::NoHostname),
+            (r#""hostname": 7"#, Reason::NoHostname),
+        ] {
+            assert_eq!(reason_of(member), reason, "{member}");
+        }
     }
 
     #[test]
