@@ -5,14 +5,17 @@
 
 #include <cc/data.h>
 #include <dhcp/pkt4.h>
+#include <dhcpsrv/cfgmgr.h>
 #include <hooks/hooks.h>
 
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "kea-hook-remote-opts/shim/commands.h"
 #include "kea-hook-remote-opts/shim/differences.h"
 #include "kea-hook-remote-opts/shim/guarded.h"
+#include "kea-hook-remote-opts/shim/host_source.h"
 #include "kea-hook-remote-opts/shim/packet.h"
 #include "kea-hook-remote-opts/shim/statistics.h"
 #include "kea-hook-remote-opts/src/callouts.rs.h"
@@ -64,10 +67,10 @@ bool Callout::is_dropped() const { return handle_.getStatus() == CalloutHandle::
 
 bool Callout::is_skipped() const { return handle_.getStatus() == CalloutHandle::NEXT_STEP_SKIP; }
 
-bool Callout::has_subnet() const {
+std::uint32_t Callout::subnet_id() const {
     SelectedSubnet subnet;
     handle_.getArgument("subnet4", subnet);
-    return subnet != nullptr;
+    return subnet ? subnet->getID() : 0;
 }
 
 std::int32_t shim_version() noexcept { return KEA_HOOKS_VERSION; }
@@ -80,11 +83,16 @@ std::int32_t shim_load(LibraryHandle& handle) noexcept {
         register_commands(handle);
         register_statistic_commands(handle);
         loaded = load_library(parameters ? parameters->str() : "");
+        // Kea may load the library without another configuration (its command libreload).
+        if (loaded) {
+            add_host_source();
+        }
     });
     return loaded ? 0 : 1;
 }
 
 std::int32_t shim_unload() noexcept {
+    guarded("unload", remove_host_source);
     unload_library();
     return 0;
 }
@@ -96,6 +104,7 @@ std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept {
         const auto limit = configuration ? configuration->get("parked-packet-limit") : nullptr;
         const bool has_database = configuration && configuration->contains("config-control");
         server_configured(limit ? limit->intValue() : -1, has_database);
+        add_host_source();
     });
     return 0;
 }
@@ -112,6 +121,17 @@ std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
     guarded("subnet4_select", [&] {
         if (const auto kept = kept_lookup(handle)) {
             subnet_selected(**kept, Packet(packet_argument(handle, "query4")), Callout(handle));
+        }
+    });
+    return 0;
+}
+
+std::int32_t shim_host4_identifier(CalloutHandle& handle) noexcept {
+    guarded("host4_identifier", [&] {
+        if (const auto kept = kept_lookup(handle)) {
+            std::vector<std::uint8_t> identifier;
+            handle.getArgument("id_value", identifier);
+            client_identified(**kept, {identifier.data(), identifier.size()});
         }
     });
     return 0;

@@ -26,6 +26,7 @@ std::int32_t shim_unload() noexcept;
 std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept;
 std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept;
 std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept;
+std::int32_t shim_host4_identifier(CalloutHandle& handle) noexcept;
 std::int32_t shim_pkt4_send(CalloutHandle& handle) noexcept;
 
 // One call of a callout. Lives no longer than the call.
@@ -40,8 +41,8 @@ class Callout {
     // What a library that Kea called before has settled.
     bool is_dropped() const;
     bool is_skipped() const;
-    // Whether Kea has found a subnet for the packet. At subnet4_select.
-    bool has_subnet() const;
+    // The number of the packet's subnet, 0 where Kea has found none. At subnet4_select.
+    std::uint32_t subnet_id() const;
 
     // For the shim.
     CalloutHandle& handle() const { return handle_; }

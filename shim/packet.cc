@@ -63,6 +63,10 @@ std::uint32_t Packet::transaction_id() const { return packet_->getTransid(); }
 
 bool Packet::has_client_address() const { return !packet_->getCiaddr().isV4Zero(); }
 
+std::uint32_t Packet::client_address() const { return packet_->getCiaddr().toUint32(); }
+
+std::uint32_t Packet::given_address() const { return packet_->getYiaddr().toUint32(); }
+
 bool Packet::has_relay_address() const { return !packet_->getGiaddr().isV4Zero(); }
 
 bool Packet::has_stashed_relay() const { return packet_->inClass("STASH_AGENT_OPTIONS"); }

@@ -20,6 +20,8 @@ class Packet {
     std::uint8_t message_type() const;
     std::uint32_t transaction_id() const;
     bool has_client_address() const;
+    std::uint32_t client_address() const;
+    std::uint32_t given_address() const;
     bool has_relay_address() const;
     bool has_stashed_relay() const;
     bool is_dhcp4o6() const;

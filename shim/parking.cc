@@ -33,8 +33,6 @@ Parked::~Parked() {
     }
 }
 
-bool Parked::add_class(rust::Str name) const { return query_.add_class(name); }
-
 void Parked::resume() {
     // Once: another library may keep the packet in the same lot.
     if (const auto lot = std::exchange(lot_, nullptr)) {

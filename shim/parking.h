@@ -25,7 +25,8 @@ class Parked {
     Parked(const Parked&) = delete;
     Parked& operator=(const Parked&) = delete;
 
-    bool add_class(rust::Str name) const;
+    // The packet. Until it leaves the lot, and in one thread at a time.
+    const Packet& query() const noexcept { return query_; }
     // Kea goes on with the packet: in a packet thread, or, without multi-threading, in this call.
     void resume();
     // Kea forgets the packet: its client gets no reply.

@@ -4,17 +4,35 @@
 //! Nothing is thrown across the bridge: each function runs inside core's `guard`, which ends and
 //! reports a panic. [`crate::ffi`] is the bridge in the other direction.
 
+use std::net::Ipv4Addr;
+
 use remote_opts_core::guard::guard;
 
-use crate::ffi::{Callout, Packet};
+pub use bridge::ReservedHost;
+
+use crate::ffi::{Callout, IdentifierKind, Packet};
 use crate::log::REMOPTS_EXCEPTION;
 use crate::packet_lookup::PacketLookup;
-use crate::{commands, instance, packet_lookup};
+use crate::{commands, instance, packet_lookup, reservations};
 
 // Unsafe: cxx generates the glue of the functions that are declared here.
 #[allow(unsafe_code)]
 #[cxx::bridge(namespace = "remote_opts")]
 mod bridge {
+    /// What Kea's host manager gets for a client or an address.
+    struct ReservedHost {
+        /// The subnet for which Kea asked.
+        subnet: u32,
+        /// By which identifier Kea knows the client.
+        kind: IdentifierKind,
+        /// The identifier.
+        identifier: Vec<u8>,
+        /// The reserved address; 0 for none.
+        address: u32,
+        /// The reserved host name; empty for none.
+        hostname: String,
+    }
+
     extern "Rust" {
         /// Sets the library up from the JSON text of its parameters; false when the parameters
         /// cannot work. Main thread.
@@ -40,6 +58,23 @@ mod bridge {
         fn packet_received(query: &Packet, callout: &Callout);
         /// Kea has looked for the subnet of a query that has a lookup. Packet thread.
         fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout);
+        /// The library flex_id has made an identifier of a query that has a lookup; an empty one
+        /// where there is none. Packet thread.
+        fn client_identified(lookup: &PacketLookup, identifier: &[u8]);
+        /// What is reserved in a subnet for the client of an identifier: one host, or none. Packet
+        /// thread, or Kea's main thread, as the next two.
+        fn reserved_for_client(
+            subnet: u32,
+            kind: IdentifierKind,
+            identifier: &[u8],
+        ) -> Vec<ReservedHost>;
+        /// What is reserved for the client of an identifier in each subnet of its network.
+        fn reserved_for_client_anywhere(
+            kind: IdentifierKind,
+            identifier: &[u8],
+        ) -> Vec<ReservedHost>;
+        /// For whom an address is reserved: one host, or none.
+        fn reserved_address(subnet: u32, address: u32) -> Vec<ReservedHost>;
         /// The reply to a query that has a lookup is ready to be sent. Packet thread.
         fn reply_ready(lookup: &PacketLookup, query: &Packet, reply: &Packet, callout: &Callout);
 
@@ -57,8 +92,11 @@ mod bridge {
         include!("kea-hook-remote-opts/shim/callouts.h");
         include!("kea-hook-remote-opts/shim/packet.h");
 
+        include!("kea-hook-remote-opts/src/ffi.rs.h");
+
         type Callout = crate::ffi::Callout;
         type Packet = crate::ffi::Packet;
+        type IdentifierKind = crate::ffi::IdentifierKind;
 
         /// Keeps the lookup in the packet's callout context. At pkt4_receive. (Declared here,
         /// because a type of Rust belongs to one bridge.)
@@ -96,6 +134,24 @@ fn packet_received(query: &Packet, callout: &Callout) {
 
 fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout) {
     guard((), || lookup.look_up(query, callout));
+}
+
+fn client_identified(lookup: &PacketLookup, identifier: &[u8]) {
+    guard((), || lookup.identified(identifier));
+}
+
+fn reserved_for_client(subnet: u32, kind: IdentifierKind, identifier: &[u8]) -> Vec<ReservedHost> {
+    let found = guard(None, || reservations::of_client(subnet, kind, identifier));
+    found.into_iter().collect()
+}
+
+fn reserved_for_client_anywhere(kind: IdentifierKind, identifier: &[u8]) -> Vec<ReservedHost> {
+    guard(Vec::new(), || reservations::of_client_anywhere(kind, identifier))
+}
+
+fn reserved_address(subnet: u32, address: u32) -> Vec<ReservedHost> {
+    let found = guard(None, || reservations::of_address(subnet, Ipv4Addr::from_bits(address)));
+    found.into_iter().collect()
 }
 
 fn reply_ready(lookup: &PacketLookup, query: &Packet, reply: &Packet, callout: &Callout) {

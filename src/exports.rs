@@ -64,6 +64,13 @@ pub extern "C-unwind" fn subnet4_select(handle: Pin<&mut CalloutHandle>) -> c_in
     ffi::shim_subnet4_select(handle)
 }
 
+/// Callout: another library may make an identifier of the query, by which Kea looks for
+/// reservations. Reads the identifier.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn host4_identifier(handle: Pin<&mut CalloutHandle>) -> c_int {
+    ffi::shim_host4_identifier(handle)
+}
+
 /// Callout: a reply is ready to be sent. Writes the answer into it.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pkt4_send(handle: Pin<&mut CalloutHandle>) -> c_int {

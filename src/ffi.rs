@@ -6,15 +6,17 @@
 //! direction.
 
 pub use bridge::{
-    Callout, CalloutHandle, Definition, Expression, LibraryHandle, Packet, Parked, Severity,
+    Callout, CalloutHandle, Definition, Expression, IdentifierKind, LibraryHandle, Packet, Parked,
+    Severity,
 };
 pub(crate) use bridge::{
-    add_to_statistic, can_park, definition_by_code, definition_by_name, empty_query,
-    has_class_definitions, log_enabled, log_message, lowest_socket, new_definition, packet_label,
-    packet_queue_length, packet_queue_limit, packet_threads, park, parse_expression, parse_query,
-    remove_statistic, set_statistic, shim_dhcp4_srv_configured, shim_load, shim_pkt4_receive,
-    shim_pkt4_send, shim_subnet4_select, shim_unload, shim_version, statistic, unwatch_main_thread,
-    watch_main_thread,
+    add_to_statistic, can_park, definition_by_code, definition_by_name, empty_query, forget_cached,
+    has_class_definitions, holds_lease, is_reserved, is_reserved_for, log_enabled, log_message,
+    lowest_socket, new_definition, packet_label, packet_queue_length, packet_queue_limit,
+    packet_threads, park, parse_expression, parse_query, read_identifier_kinds, read_network,
+    remove_statistic, set_statistic, shim_dhcp4_srv_configured, shim_host4_identifier, shim_load,
+    shim_pkt4_receive, shim_pkt4_send, shim_subnet4_select, shim_unload, shim_version, statistic,
+    subnet_has, unwatch_main_thread, uses_global_reservations, watch_main_thread,
 };
 
 // Unsafe: cxx generates the glue of the functions that are declared here.
@@ -34,12 +36,29 @@ mod bridge {
         Error,
     }
 
+    /// The kinds of identifiers by which Kea looks for reservations, numbered as in Kea (its type
+    /// `Host::IdentifierType`).
+    #[derive(Debug)]
+    enum IdentifierKind {
+        /// The hardware address, without its type.
+        HardwareAddress = 0,
+        /// The DUID in a client identifier (RFC 4361).
+        Duid = 1,
+        /// Sub-option 1 of option 82 (RFC 3046).
+        CircuitId = 2,
+        /// The client identifier, option 61.
+        ClientId = 3,
+        /// What the hook library flex_id makes of the packet.
+        FlexId = 4,
+    }
+
     unsafe extern "C++" {
         // First: the code that cxx generates needs it.
         include!("kea-hook-remote-opts/shim/exceptions.h");
         include!("kea-hook-remote-opts/shim/callouts.h");
         include!("kea-hook-remote-opts/shim/definitions.h");
         include!("kea-hook-remote-opts/shim/expressions.h");
+        include!("kea-hook-remote-opts/shim/hosts.h");
         include!("kea-hook-remote-opts/shim/log.h");
         include!("kea-hook-remote-opts/shim/main_thread.h");
         include!("kea-hook-remote-opts/shim/packet.h");
@@ -62,6 +81,7 @@ mod bridge {
         fn shim_dhcp4_srv_configured(handle: Pin<&mut CalloutHandle>) -> i32;
         fn shim_pkt4_receive(handle: Pin<&mut CalloutHandle>) -> i32;
         fn shim_subnet4_select(handle: Pin<&mut CalloutHandle>) -> i32;
+        fn shim_host4_identifier(handle: Pin<&mut CalloutHandle>) -> i32;
         fn shim_pkt4_send(handle: Pin<&mut CalloutHandle>) -> i32;
 
         /// One call of a callout. Lives no longer than the call, and stays in its thread.
@@ -72,8 +92,8 @@ mod bridge {
         fn is_dropped(self: &Callout) -> Result<bool>;
         /// Whether a library that Kea called before does Kea's next step itself.
         fn is_skipped(self: &Callout) -> Result<bool>;
-        /// Whether Kea has found a subnet for the packet. At subnet4_select.
-        fn has_subnet(self: &Callout) -> Result<bool>;
+        /// The number of the packet's subnet; 0 where Kea has found none. At subnet4_select.
+        fn subnet_id(self: &Callout) -> Result<u32>;
 
         /// A DHCPv4 query or reply in a callout. Lives no longer than the callout, and stays in its
         /// thread.
@@ -85,6 +105,10 @@ mod bridge {
         /// Whether the client names an address that it has (the field ciaddr): it renews, rebinds,
         /// or asks for options alone.
         fn has_client_address(self: &Packet) -> Result<bool>;
+        /// The address that the client names as its own (the field ciaddr); 0 for none.
+        fn client_address(self: &Packet) -> Result<u32>;
+        /// The address that a reply gives the client (the field yiaddr); 0 for none.
+        fn given_address(self: &Packet) -> Result<u32>;
         /// Whether a relay agent has sent the packet (the field giaddr).
         fn has_relay_address(self: &Packet) -> Result<bool>;
         /// Whether Kea has put the option 82 into the packet, from the client's lease (Kea's
@@ -206,13 +230,34 @@ mod bridge {
         /// A packet in the parking lot of subnet4_select. It leaves the lot once: by
         /// [`Parked::resume`], on Kea's main thread alone, or by [`Parked::let_go`], on any thread.
         type Parked;
-        /// As [`Packet::add_class`], for the parked query.
-        fn add_class(self: &Parked, name: &str) -> Result<bool>;
+        /// The parked query. In one thread at a time.
+        fn query(self: &Parked) -> &Packet;
         /// Has Kea go on with the packet: in a packet thread, or, without multi-threading, in this
         /// call.
         fn resume(self: Pin<&mut Parked>) -> Result<()>;
         /// Has Kea forget the packet: the client gets no reply.
         fn let_go(self: Pin<&mut Parked>) -> Result<()>;
+
+        /// Appends the kinds of identifiers by which Kea looks for reservations. Packet thread, or
+        /// Kea's main thread, as each of the functions about subnets, reservations and leases.
+        fn read_identifier_kinds(kinds: &mut Vec<IdentifierKind>) -> Result<()>;
+        /// Appends the number of the subnet, and the numbers of the other subnets of its shared
+        /// network.
+        fn read_network(subnet: u32, subnets: &mut Vec<u32>) -> Result<()>;
+        /// Whether the address belongs to the subnet, inside or outside of its pools.
+        fn subnet_has(subnet: u32, address: u32) -> Result<bool>;
+        /// Whether Kea looks for global reservations in this subnet.
+        fn uses_global_reservations(subnet: u32) -> Result<bool>;
+        /// Whether a source of Kea's has a reservation for the client of this identifier. It asks
+        /// the library's own source, too.
+        fn is_reserved_for(subnet: u32, kind: IdentifierKind, identifier: &[u8]) -> Result<bool>;
+        /// Whether a source of Kea's reserves this address. It asks the library's own source, too.
+        fn is_reserved(subnet: u32, address: u32) -> Result<bool>;
+        /// Takes the reservation of this identifier out of Kea's cache of reservations, if there is
+        /// a cache.
+        fn forget_cached(subnet: u32, kind: IdentifierKind, identifier: &[u8]) -> Result<()>;
+        /// Whether the query's client holds a lease of the address that the query names in ciaddr.
+        fn holds_lease(query: &Packet) -> Result<bool>;
 
         /// How many packet threads Kea has; 0 without multi-threading. Any thread.
         fn packet_threads() -> Result<usize>;

@@ -120,6 +120,8 @@ pub struct Editing {
     pub not_edited: Throttle,
     /// For lines about DHCPNAKs that were not sent.
     pub naks_held_back: Throttle,
+    /// For lines about clients that got another address than their answer says.
+    pub addresses: Throttle,
 }
 
 impl Editing {
@@ -299,6 +301,7 @@ impl Instance {
                 addresses_as_text: AddressesAsText::default(),
                 not_edited: Throttle::default(),
                 naks_held_back: Throttle::default(),
+                addresses: Throttle::default(),
             }),
             origin,
             cache_file: settings.cache_file,
@@ -327,6 +330,7 @@ impl Instance {
             back_offs: status.back_offs,
             kept_answers: status.fill.answers + status.fill.nothings,
             kept_bytes: status.fill.bytes,
+            addresses_kept: status.fill.addresses,
             services: status.services.into_iter().map(|service| service.availability).collect(),
         }
     }

@@ -16,6 +16,7 @@
 //! | [`query`] | packet → facts → admitted? → request |
 //! | [`encode`] | answer → payloads of options, by Kea's definitions |
 //! | [`well_known`] | options of the standards that a Kea has no definition of |
+//! | [`reservations`] | answer → reservation of an address and a host name, which Kea asks for |
 //! | [`reply`] | answer → DHCP reply |
 //! | [`parking`] | places in Kea's parking lot, and a packet in it |
 //! | [`main_thread`] | work for Kea's main thread |
@@ -39,6 +40,7 @@ pub mod packet_lookup;
 pub mod parking;
 pub mod query;
 pub mod reply;
+pub mod reservations;
 pub mod statistics;
 pub mod well_known;
 

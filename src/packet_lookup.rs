@@ -7,35 +7,44 @@
 //! and counts as a failed lookup.
 
 use std::fmt::Display;
+use std::net::Ipv4Addr;
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
-use remote_opts_core::answer::{Answer, CLIENT_CLASSES, Member, Reason, class_member};
+use remote_opts_core::answer::{
+    Answer, CLIENT_CLASSES, HOSTNAME, IP_ADDRESS, Member, Reason, address_member, class_member,
+};
+use remote_opts_core::cache::Transaction;
 use remote_opts_core::config::{OnError, OnMiss};
 use remote_opts_core::filter::{is_edited, message_type};
 use remote_opts_core::guard::guard;
 use remote_opts_core::lookup::{Outcome, Question, Source};
+use remote_opts_core::request::Request;
 use remote_opts_core::throttle::Throttle;
 
 use crate::encode::Encoder;
-use crate::ffi::{self, Callout, Packet};
+use crate::ffi::{self, Callout, IdentifierKind, Packet};
 use crate::instance::{self, Editing, Instance};
 use crate::log::{
-    Message, REMOPTS_ACKED, REMOPTS_CACHED, REMOPTS_DROPPED, REMOPTS_DROPPED_BY_SERVICE,
-    REMOPTS_EDIT_REFUSED, REMOPTS_EDITED, REMOPTS_EXCEPTION, REMOPTS_LOOKUP_EMPTY,
-    REMOPTS_NAK_HELD_BACK, REMOPTS_NOT_EDITED, REMOPTS_PARKING_FULL, REMOPTS_RETRANSMISSION,
-    REMOPTS_STALE, REMOPTS_SUPERSEDED,
+    Message, REMOPTS_ACKED, REMOPTS_ADDRESS_NOT_GIVEN, REMOPTS_CACHED, REMOPTS_DROPPED,
+    REMOPTS_DROPPED_BY_SERVICE, REMOPTS_EDIT_REFUSED, REMOPTS_EDITED, REMOPTS_EXCEPTION,
+    REMOPTS_LOOKUP_EMPTY, REMOPTS_NAK_HELD_BACK, REMOPTS_NOT_EDITED, REMOPTS_PARKING_FULL,
+    REMOPTS_RETRANSMISSION, REMOPTS_STALE, REMOPTS_SUPERSEDED,
 };
 use crate::main_thread::{MainThread, Work};
 use crate::parking::{ParkedPacket, ParkingPlaces, Place, Slot};
-use crate::query::{self, Admission};
+use crate::query::{self, Admission, SubOptions};
 use crate::reply::{self, Written};
+use crate::reservations::{self, Held, Standing};
 use crate::statistics::{self, Counter};
 
 /// How much longer than `timeout` a packet thread waits that cannot park its packet. The engine
 /// itself keeps the time, so a thread that waits this long has met a bug.
 const WAITING_SLACK: Duration = Duration::from_millis(100);
+
+/// What stands for no subnet where Kea numbers its subnets.
+const NO_SUBNET: u32 = 0;
 
 /// What becomes of a packet after its lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +103,8 @@ fn statistic(outcome: &Outcome) -> Option<&'static Counter> {
 /// in the packet's callout context. Ends the retransmission of a packet that is parked. Packet
 /// thread.
 pub fn receive(query: &Packet, callout: &Callout) {
+    // What this thread gave Kea for the packet before.
+    reservations::forget_cached();
     let Some(instance) = instance::current() else {
         return;
     };
@@ -150,32 +161,61 @@ fn admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx
             match (engine.reopen_exchange(&transaction, &sub_options, own.as_deref()), own) {
                 (Some(request), _) => request,
                 (None, Some(own)) if queries.path_error(&own).is_none() => own,
-                (None, own) => {
-                    engine.not_looked_up(&transaction);
-                    statistics::NOT_NAMED.count();
-                    queries.log_not_looked_up(query, own.as_deref())?;
-                    return Ok(None);
-                }
+                (None, own) => match renewed(instance, query, &transaction, &sub_options)? {
+                    Some(request) => request,
+                    None => {
+                        engine.not_looked_up(&transaction);
+                        statistics::NOT_NAMED.count();
+                        queries.log_not_looked_up(query, own.as_deref())?;
+                        return Ok(None);
+                    }
+                },
             }
         }
     };
     Ok(Some(Question { request, transaction, label, asks_again: true }))
 }
 
-/// What to ask about the client of a query that no filter admits. `None` where the query does not go
-/// on with an exchange. The error is an exception of Kea's.
+/// What to ask about the client of a query that no filter admits. `None` where the query neither
+/// goes on with an exchange nor renews an address that a service gave. The error is an exception of
+/// Kea's.
 fn not_admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
     let (queries, engine) = (&instance.queries, &instance.engine);
-    if !engine.has_exchanges() {
+    let renews = query.has_client_address()? && engine.reserves_addresses();
+    if !renews && !engine.has_exchanges() {
         return Ok(None);
     }
     let (transaction, label) = queries.transaction(query)?;
-    if !transaction.continues {
+    let sub_options = queries.sub_options(query)?;
+    let request = if transaction.continues {
+        engine.reopen_exchange(&transaction, &sub_options, None)
+    } else {
         engine.not_looked_up(&transaction);
+        renewed(instance, query, &transaction, &sub_options)?
+    };
+    Ok(request.map(|request| Question { request, transaction, label, asks_again: true }))
+}
+
+/// The request whose kept answer reserves the address that the query renews, where the client holds
+/// the lease. A renewal goes straight to the server, so no relay agent puts an option 82 into it (RFC
+/// 2131, section 4.4.5), and an operating system renews that is admitted by no filter for firmware.
+/// Kea would refuse the address to such a client: it knows the reservation by the answer alone.
+/// `None` also where the query comes from another port. The error is an exception of Kea's.
+fn renewed(
+    instance: &Instance,
+    query: &Packet,
+    transaction: &Transaction,
+    sub_options: &SubOptions,
+) -> Result<Option<Arc<Request>>, cxx::Exception> {
+    let renews = !transaction.continues && query.message_type()? == message_type::REQUEST;
+    if !renews || !instance.engine.reserves_addresses() {
         return Ok(None);
     }
-    let request = engine.reopen_exchange(&transaction, &queries.sub_options(query)?, None);
-    Ok(request.map(|request| Question { request, transaction, label, asks_again: true }))
+    let address = Ipv4Addr::from_bits(query.client_address()?);
+    let Some(request) = instance.engine.request_of(address) else { return Ok(None) };
+    let is_other_port = !sub_options.is_empty() && sub_options != request.sub_options();
+    let is_renewed = !is_other_port && ffi::holds_lease(query)?;
+    Ok(is_renewed.then_some(request))
 }
 
 /// Whether a query's client is looked up. A packet that another library has dropped, or handles
@@ -249,6 +289,12 @@ struct Lookup {
     outcome: OnceLock<Outcome>,
     /// The client classes of the answer that the query has joined.
     classes: OnceLock<Vec<String>>,
+    /// The number of the packet's subnet.
+    subnet: OnceLock<u32>,
+    /// The identifier that the library flex_id has made of the packet.
+    flex_id: OnceLock<Box<[u8]>>,
+    /// What the answer reserves, while Kea works on the packet.
+    reservation: OnceLock<Held>,
 }
 
 impl PacketLookup {
@@ -274,6 +320,9 @@ impl PacketLookup {
             editing: Arc::clone(&instance.editing),
             outcome: OnceLock::new(),
             classes: OnceLock::new(),
+            subnet: OnceLock::new(),
+            flex_id: OnceLock::new(),
+            reservation: OnceLock::new(),
         })))
     }
 
@@ -286,9 +335,11 @@ impl PacketLookup {
         };
         let is_done = step("subnet4_select", callout, self.0.terms, || {
             // Kea has no address for a packet without a subnet, whatever a service says.
-            if callout.is_dropped()? || callout.is_skipped()? || !callout.has_subnet()? {
+            let subnet = callout.subnet_id()?;
+            if callout.is_dropped()? || callout.is_skipped()? || subnet == NO_SUBNET {
                 return Ok(None);
             }
+            let _ = self.0.subnet.set(subnet);
             self.find_answer(&instance, query, callout)
         });
         if !is_done {
@@ -334,7 +385,7 @@ impl PacketLookup {
                 }
             }
         };
-        Ok(Some(self.0.settle(outcome, &|class| query.add_class(class))))
+        Ok(Some(self.0.settle(outcome, query)))
     }
 
     /// Parks the packet until the engine has the outcome.
@@ -365,6 +416,17 @@ impl PacketLookup {
         if let Err(exception) = written {
             log_exception("pkt4_send", &exception);
         }
+        reservations::forget_cached();
+    }
+
+    /// host4_identifier: another library has made an identifier of the query, by which Kea looks for
+    /// reservations. Packet thread.
+    pub fn identified(&self, identifier: &[u8]) {
+        match self.0.reservation.get() {
+            Some(reservation) => reservation.identify(IdentifierKind::FlexId, identifier),
+            // Kea asks early, for global reservations. Each packet has one such identifier.
+            None => drop(self.0.flex_id.set(identifier.into())),
+        }
     }
 
     fn try_write(
@@ -386,6 +448,7 @@ impl PacketLookup {
             let wanted = is_ack && REMOPTS_ACKED.info_enabled() || REMOPTS_EDITED.debug_enabled();
             let mut written = wanted.then(Vec::new);
             self.0.edit(query, reply, written.as_mut());
+            self.0.compare_address(reply, written.as_mut())?;
             if is_ack {
                 self.0.log_ack(&written.unwrap_or_default());
             }
@@ -471,7 +534,7 @@ impl Work for Settled {
         };
         let lookup = &parked.lookup;
         let failed = Verdict::on(&Outcome::Failed, lookup.terms);
-        let verdict = guard(failed, || lookup.settle(outcome, &|class| packet.add_class(class)));
+        let verdict = guard(failed, || lookup.settle(outcome, packet.query()));
         // The error says that there is an outcome: the bug came after it.
         let _ = lookup.outcome.set(Outcome::Failed);
         match verdict {
@@ -486,13 +549,9 @@ impl Work for Settled {
 }
 
 impl Lookup {
-    /// Keeps, counts and logs the outcome, and puts a query that goes on into the answer's client
-    /// classes. Returns the verdict on the packet.
-    fn settle(
-        &self,
-        outcome: Outcome,
-        add_class: &dyn Fn(&str) -> Result<bool, cxx::Exception>,
-    ) -> Verdict {
+    /// Keeps, counts and logs the outcome. A query that goes on joins the answer's client classes, and
+    /// gets its reservation. Returns the verdict on the packet.
+    fn settle(&self, outcome: Outcome, query: &Packet) -> Verdict {
         let verdict = Verdict::on(&outcome, self.terms);
         if let Some(statistic) = statistic(&outcome) {
             statistic.count();
@@ -520,21 +579,113 @@ impl Lookup {
         }
         // Set once: each packet has one outcome.
         let _ = self.outcome.set(outcome);
-        if verdict == Verdict::Continue {
-            self.add_classes(add_class);
+        if let (Verdict::Continue, Some(Outcome::Answered(answer, _))) =
+            (verdict, self.outcome.get())
+        {
+            self.add_classes(answer, query);
+            if answer.reserves() {
+                if let Err(exception) = self.reserve(answer, query) {
+                    log_exception("subnet4_select", &exception);
+                }
+            }
         }
         verdict
     }
 
-    /// Puts the query into the answer's client classes, before Kea goes on with it.
-    fn add_classes(&self, add_class: &dyn Fn(&str) -> Result<bool, cxx::Exception>) {
-        let Some(Outcome::Answered(answer, _)) = self.outcome.get() else {
-            return;
+    /// Holds what the answer reserves, before Kea goes on with the query.
+    fn reserve(&self, answer: &Answer, query: &Packet) -> Result<(), cxx::Exception> {
+        let Some(subnet) = self.subnet.get() else { return Ok(()) };
+        let subnets = reservations::network(*subnet)?;
+        let mut address = answer.ip_address;
+        if let Some(other) = address {
+            if !reservations::is_in(&subnets, other)? {
+                self.refuse(&Reason::OtherNetwork, &address_member(other));
+                address = None;
+            }
+        }
+        let hostname = answer.hostname.as_deref();
+        if address.is_none() && hostname.is_none() {
+            return Ok(());
+        }
+        let held = Held::new(query, subnets, address, hostname)?;
+        if let Some(identifier) = self.flex_id.get() {
+            held.identify(IdentifierKind::FlexId, identifier);
+        }
+        // Set once: each packet has one outcome.
+        let _ = self.reservation.set(held);
+        Ok(())
+    }
+
+    /// Notes and counts what Kea's reply has of the answer's reservation, and logs why the client got
+    /// another address than the answer says. What the reply has is added to `written`.
+    fn compare_address(
+        &self,
+        reply: &Packet,
+        written: Option<&mut Vec<Written>>,
+    ) -> Result<(), cxx::Exception> {
+        let Some(answer) = self.edits().filter(|answer| answer.reserves()) else {
+            return Ok(());
         };
+        let given = reply.given_address()?;
+        let mut members = Vec::new();
+        // A client that asks for options alone is given no address.
+        if let Some(address) = answer.ip_address.filter(|_| given != 0) {
+            if given == address.to_bits() {
+                statistics::ADDRESSES_GIVEN.count();
+                members.push((IP_ADDRESS, address.to_string()));
+            } else {
+                statistics::ADDRESSES_NOT_GIVEN.count();
+                self.log_address_not_given(address, Ipv4Addr::from_bits(given));
+            }
+        }
+        let standing = self.reservation.get().and_then(Held::standing);
+        if let (Some(hostname), Some(Standing::Given | Standing::WithoutAddress)) =
+            (&answer.hostname, standing)
+        {
+            members.push((HOSTNAME, hostname.clone()));
+        }
+        if let Some(written) = written {
+            let members = members.into_iter();
+            written.extend(members.map(|(what, value)| Written {
+                what: what.to_owned(),
+                value: Some(format!("\"{value}\"")),
+            }));
+        }
+        Ok(())
+    }
+
+    fn log_address_not_given(&self, address: Ipv4Addr, given: Ipv4Addr) {
+        // An address of another network is refused, and the log says so.
+        let Some(reservation) = self.reservation.get() else { return };
+        let why = match reservation.standing() {
+            None => {
+                "Kea does not look for reservations in this subnet once the answer is there \
+                 (reservations-in-subnet, reservations-global, early-global-reservations-lookup)"
+            }
+            Some(Standing::Unused) => "Kea has a reservation of its own for this client",
+            Some(Standing::WithoutAddress) => "Kea reserves the address for another client",
+            Some(Standing::Given) => {
+                "another client has a lease of the address, or the subnet takes no reservation of an \
+                 address in a pool (reservations-out-of-pool)"
+            }
+        };
+        if let Some(held_back) = self.editing.addresses.pass() {
+            let url = self.question.request.shown_at(&self.editing.first_service);
+            REMOPTS_ADDRESS_NOT_GIVEN.warn([
+                &self.question.label,
+                &address,
+                &given,
+                &format_args!("{why}, in the answer to {url}{held_back}"),
+            ]);
+        }
+    }
+
+    /// Puts the query into the answer's client classes, before Kea goes on with it.
+    fn add_classes(&self, answer: &Answer, query: &Packet) {
         let mut joined = Vec::new();
         for class in &answer.client_classes {
             let refuse = |reason: &dyn Display| self.refuse(reason, &class_member(class));
-            match add_class(class) {
+            match query.add_class(class) {
                 Ok(true) => joined.push(class.clone()),
                 Ok(false) => refuse(&Reason::UnknownClass),
                 Err(exception) => refuse(&exception),

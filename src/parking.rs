@@ -168,10 +168,9 @@ impl ParkedPacket {
         Ok(ParkedPacket { packet: ffi::park(callout, query)?, place })
     }
 
-    /// Puts the query into a client class; false when the configuration has no such class. Main
-    /// thread.
-    pub fn add_class(&self, name: &str) -> Result<bool, cxx::Exception> {
-        self.packet.add_class(name)
+    /// The parked query. Main thread.
+    pub fn query(&self) -> &Packet {
+        self.packet.query()
     }
 
     /// Has Kea go on with the packet. Where Kea cannot, the failure is logged. Main thread.

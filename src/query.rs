@@ -38,7 +38,7 @@ pub enum Admission {
 }
 
 /// Sub-options of option 82: code and payload.
-type SubOptions = Vec<(u8, Vec<u8>)>;
+pub type SubOptions = Vec<(u8, Vec<u8>)>;
 
 /// Reads queries as one configuration says. Any packet thread.
 pub struct QueryReader {

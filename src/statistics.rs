@@ -56,6 +56,10 @@ pub static NAKS_HELD_BACK: Counter = Counter::new("remote-opts-naks-held-back");
 pub static EDITS_APPLIED: Counter = Counter::new("remote-opts-edits-applied");
 /// Members of answers that were refused.
 pub static EDITS_REFUSED: Counter = Counter::new("remote-opts-edits-refused");
+/// OFFERs and ACKs with the address that the answer says.
+pub static ADDRESSES_GIVEN: Counter = Counter::new("remote-opts-addresses-given");
+/// OFFERs and ACKs with another address than the answer says.
+pub static ADDRESSES_NOT_GIVEN: Counter = Counter::new("remote-opts-addresses-not-given");
 
 /// Requests of lookups that failed, by the kind of the failure. A lookup that asks two services may
 /// count twice.
@@ -90,7 +94,7 @@ pub static PARKED_MOST: Peak = Peak::new();
 pub static IN_FLIGHT_MOST: Peak = Peak::new();
 
 /// Every counter but those of [`LOOKUP_TIMES`].
-static COUNTERS: [&Counter; 28] = [
+static COUNTERS: [&Counter; 30] = [
     &CACHED,
     &ASKED,
     &STALE,
@@ -108,6 +112,8 @@ static COUNTERS: [&Counter; 28] = [
     &NAKS_HELD_BACK,
     &EDITS_APPLIED,
     &EDITS_REFUSED,
+    &ADDRESSES_GIVEN,
+    &ADDRESSES_NOT_GIVEN,
     &CONNECT,
     &TLS,
     &DNS,
@@ -122,13 +128,14 @@ static COUNTERS: [&Counter; 28] = [
 ];
 
 /// What goes up and down, in the order of [`Gauges`], and the highest values.
-const GAUGES: [&str; 8] = [
+const GAUGES: [&str; 9] = [
     "remote-opts-parked",
     "remote-opts-in-flight",
     "remote-opts-in-line",
     "remote-opts-back-offs",
     "remote-opts-kept-answers",
     "remote-opts-kept-bytes",
+    "remote-opts-addresses-kept",
     "remote-opts-parked-most",
     "remote-opts-in-flight-most",
 ];
@@ -245,6 +252,8 @@ pub struct Gauges {
     pub kept_answers: usize,
     /// The bytes of these answers, about.
     pub kept_bytes: usize,
+    /// The addresses that these answers reserve.
+    pub addresses_kept: usize,
     /// The services, in the order of the parameter `url`.
     pub services: Vec<Availability>,
 }
@@ -352,6 +361,7 @@ pub fn publish(gauges: impl FnOnce() -> Gauges) {
             gauges.back_offs,
             gauges.kept_answers,
             gauges.kept_bytes,
+            gauges.addresses_kept,
         ];
         let [now @ .., parked_most, in_flight_most] = GAUGES;
         for (name, value) in now.into_iter().zip(values) {

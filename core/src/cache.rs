@@ -390,6 +390,11 @@ impl Cache {
         }
     }
 
+    /// Whether a kept answer reserves an address.
+    pub fn reserves_addresses(&self) -> bool {
+        !self.answers.reserved.is_empty()
+    }
+
     /// The request whose kept answer, fresh or stale, reserves this address: the latest one, where
     /// there are several.
     pub fn request_of(&self, address: Ipv4Addr, now: Instant) -> Option<&Arc<Request>> {

@@ -447,6 +447,11 @@ impl<F: Fetch> LookupEngine<F> {
         self.0.state().cache.entry(request, Instant::now().into_std())
     }
 
+    /// Whether a kept answer reserves an address: see [`Cache::reserves_addresses`].
+    pub fn reserves_addresses(&self) -> bool {
+        self.0.state().cache.reserves_addresses()
+    }
+
     /// The request whose kept answer reserves this address: see [`Cache::request_of`].
     pub fn request_of(&self, address: Ipv4Addr) -> Option<Arc<Request>> {
         let state = self.0.state();
