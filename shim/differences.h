@@ -18,8 +18,8 @@
 #include <boost/shared_ptr.hpp>
 #include <type_traits>
 
-// What a host data source of Kea 2.2 has not: there, a function of this name is one of the library's
-// own.
+// What a host data source of Kea 2.2 has not: there, a function of this name is one of the
+// library's own.
 #if KEA_HOOKS_VERSION >= 20300
 #define IN_LATER_KEA override
 #else

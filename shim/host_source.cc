@@ -38,10 +38,10 @@ namespace {
 const char* const TYPE = "remote-opts";
 
 ConstHostPtr host(const ReservedHost& reserved) {
-    return boost::make_shared<Host>(
-        reserved.identifier.data(), reserved.identifier.size(), kea_kind(reserved.kind),
-        reserved.subnet, isc::dhcp::SUBNET_ID_UNUSED, IOAddress(reserved.address),
-        std::string(reserved.hostname));
+    return boost::make_shared<Host>(reserved.identifier.data(), reserved.identifier.size(),
+                                    kea_kind(reserved.kind), reserved.subnet,
+                                    isc::dhcp::SUBNET_ID_UNUSED, IOAddress(reserved.address),
+                                    std::string(reserved.hostname));
 }
 
 ConstHostCollection hosts(const rust::Vec<ReservedHost>& reserved) {
@@ -144,10 +144,10 @@ class HostSource : public BaseHostDataSource {
 
 void add_host_source() {
     remove_host_source();
-    HostDataSourceFactory::registerFactory(
-        TYPE, [](const isc::db::DatabaseConnection::ParameterMap&) {
-            return boost::make_shared<HostSource>();
-        });
+    HostDataSourceFactory::registerFactory(TYPE,
+                                           [](const isc::db::DatabaseConnection::ParameterMap&) {
+                                               return boost::make_shared<HostSource>();
+                                           });
     HostMgr::addBackend(std::string("type=") + TYPE);
 }
 

@@ -4,8 +4,8 @@
 
 namespace remote_opts {
 
-// Puts the source behind Kea's other host data sources. Kea makes its list of sources anew with each
-// configuration. Main thread, while no packet is worked on.
+// Puts the source behind Kea's other host data sources. Kea makes its list of sources anew with
+// each configuration. Main thread, while no packet is worked on.
 void add_host_source();
 // Ends what add_host_source began. Main thread, while no packet is worked on.
 void remove_host_source();

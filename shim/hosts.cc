@@ -91,8 +91,8 @@ bool uses_global_reservations(std::uint32_t subnet) {
 
 bool is_reserved_for(std::uint32_t subnet, IdentifierKind kind,
                      rust::Slice<const std::uint8_t> identifier) {
-    return HostMgr::instance().get4(subnet, kea_kind(kind), identifier.data(),
-                                    identifier.size()) != nullptr;
+    return HostMgr::instance().get4(subnet, kea_kind(kind), identifier.data(), identifier.size()) !=
+           nullptr;
 }
 
 bool is_reserved(std::uint32_t subnet, std::uint32_t address) {
@@ -102,8 +102,8 @@ bool is_reserved(std::uint32_t subnet, std::uint32_t address) {
 void forget_cached(std::uint32_t subnet, IdentifierKind kind,
                    rust::Slice<const std::uint8_t> identifier) {
     // Kea's cache is the first of its sources.
-    const auto cache = boost::dynamic_pointer_cast<CacheHostDataSource>(
-        HostMgr::instance().getHostDataSource());
+    const auto cache =
+        boost::dynamic_pointer_cast<CacheHostDataSource>(HostMgr::instance().getHostDataSource());
     if (cache) {
         cache->del4(subnet, kea_kind(kind), identifier.data(), identifier.size());
     }
