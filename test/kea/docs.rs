@@ -10,7 +10,7 @@ use std::process::Command;
 use remote_opts_bench::results;
 use remote_opts_test_support::kea::{Kea, Setup, Threads};
 use remote_opts_test_support::project;
-use remote_opts_test_support::schema::json_file;
+use remote_opts_test_support::schema::{is_good, json_file};
 use remote_opts_test_support::service::Service;
 use serde_json::{Value, json};
 use url::Url;
@@ -307,6 +307,10 @@ fn the_description_of_the_service_has_the_answer_and_the_parameters() {
         at("/components/responses/answer/content/application~1json/schema"),
         &json!({ "$ref": "#/components/schemas/answer" })
     );
+    let examples = at("/components/responses/answer/content/application~1json/examples");
+    for (name, example) in examples.as_object().expect("examples") {
+        assert!(is_good(&example["value"]), "{name}");
+    }
     let sent = parameters_sent();
     for (path, item) in at("/paths").as_object().expect("paths") {
         let operation = &item["get"];

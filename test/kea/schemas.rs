@@ -68,6 +68,8 @@ fn good_answers() -> Vec<Value> {
         json!({"server-hostname": "x".repeat(63), "boot-file-name": "x".repeat(127)}),
         json!({"client-classes": ["rpi4", "rescue"]}),
         json!({"drop": true, "options": {"66": "x"}}),
+        json!({"ip-address": "192.0.2.77", "hostname": "node7", "66": "x"}),
+        json!({"ip-address": null, "hostname": null}),
         json!({"options": {}, "67": "x", "43": null}),
         json!(null),
         json!([]),
@@ -79,9 +81,23 @@ fn good_answers() -> Vec<Value> {
             json!({ "options": { "vendor-encapsulated-options": value }, "43": value }),
         ]
     }));
+    let addresses = ["1.0.0.0", "99.1.22.133", "126.255.255.255", "128.0.0.1", "223.255.255.255"];
+    answers.extend(addresses.map(|address| json!({ "ip-address": address })));
+    let label = "a".repeat(63);
+    let longest = longest_name();
+    for name in ["7", "NODE-7.example.org", "_a_._b", "a--b", "node7.", &label, &longest] {
+        answers.push(json!({ "hostname": name }));
+    }
+    answers.push(json!({ "hostname": format!("{longest}.") }));
     let examples = json_file(schema::ANSWERS)["examples"].take();
     answers.extend(examples.as_array().expect("examples").clone());
     answers
+}
+
+/// A host name of 253 bytes.
+fn longest_name() -> String {
+    let label = "a".repeat(63);
+    format!("{label}.{label}.{label}.{}", "b".repeat(61))
 }
 
 /// Answers of which the library refuses something.
@@ -167,7 +183,56 @@ fn bad_answers() -> Vec<Value> {
         json!({"client-classes": "rpi4"}),
         json!({"client-classes": ["rpi4", 7]}),
         json!({"client-classes": [""]}),
+        json!({"ip-address": 7, "options": {}}),
+        json!({"hostname": ["node7"]}),
+        json!({"ip-address": "192.0.2.77", "routers": "192.0.2.1"}),
+        json!({"hostname": "node7", "ip_address": "192.0.2.77"}),
     ];
+    for address in [
+        "",
+        "0.0.0.0",
+        "0.1.2.3",
+        "127.0.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "256.0.0.1",
+        "192.0.2",
+        "192.0.2.77.1",
+        "192.0.2.256",
+        "192.0.2.077",
+        "010.0.0.1",
+        "192.0.2.77 ",
+        "192.0.2.77\n",
+        "192.0.2.77/24",
+        "2001:db8::1",
+        "node7",
+    ] {
+        answers.push(json!({ "ip-address": address }));
+    }
+    let (long_label, too_long) = ("a".repeat(64), longest_name() + "b");
+    let too_long_with_dot = format!("{too_long}.");
+    for name in [
+        "",
+        ".",
+        ".a",
+        "a..b",
+        "a..",
+        "-a",
+        "a-",
+        "a.-b",
+        "a-.b",
+        "a b",
+        "a,b",
+        "a/b",
+        "a\0",
+        "node7\n",
+        "knöten",
+        &long_label,
+        &too_long,
+        &too_long_with_dot,
+    ] {
+        answers.push(json!({ "hostname": name }));
+    }
     answers.extend(values.iter().flat_map(|value| {
         [
             json!({ "43": value }),
