@@ -18,20 +18,20 @@ use remote_opts_test_support::{project, wait_until};
 
 /// Where the library stands in `hooks-libraries`.
 #[derive(Clone, Copy)]
-enum Place {
+pub enum Place {
     BeforeHa,
     AfterHa,
 }
 
 /// Two servers in hot standby. One relay agent sends each query to both.
-struct Pair {
-    primary: Kea,
-    standby: Kea,
+pub struct Pair {
+    pub primary: Kea,
+    pub standby: Kea,
 }
 
 impl Pair {
     /// Starts both servers. Returns when the primary serves clients and the standby waits.
-    fn start(threads: Threads, place: Place, service: &Service) -> Pair {
+    pub fn start(threads: Threads, place: Place, service: &Service) -> Pair {
         let channels = two_ports();
         // With multi-threading libdhcp_ha listens at ports of its own. Without, the servers speak
         // to each other over the HTTP control channels.
@@ -86,7 +86,7 @@ impl Pair {
     }
 
     /// Kills the primary. Returns the standby once it serves all clients.
-    fn fail_over(self) -> Kea {
+    pub fn fail_over(self) -> Kea {
         self.primary.kill();
         drop(self.primary);
         wait_until("a standby that has taken over", || state(&self.standby) == "partner-down");

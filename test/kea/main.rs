@@ -29,6 +29,7 @@ mod nginx;
 mod outage;
 mod parking;
 mod request;
+mod reservations;
 mod schemas;
 mod services;
 mod stale;

@@ -196,6 +196,20 @@ impl Client {
         self.send_discover_again()
     }
 
+    /// Begins an exchange in a new transaction with a DISCOVER that asks for this address, and waits
+    /// for the reply.
+    pub fn discover_address(&self, address: Ipv4Addr) -> Reply {
+        self.send_discover_address(address);
+        self.reply("DISCOVER")
+    }
+
+    /// As [`Client::discover_address`], without waiting for the reply.
+    pub fn send_discover_address(&self, address: Ipv4Addr) {
+        self.new_transaction();
+        let wanted = (50, address.octets().to_vec());
+        self.send(MessageType::Discover, Ipv4Addr::UNSPECIFIED, &[wanted]);
+    }
+
     /// The bytes of a DISCOVER through the relay agent.
     pub fn discover_on_the_wire(&self) -> Vec<u8> {
         self.query(Ipv4Addr::LOCALHOST, MessageType::Discover, Ipv4Addr::UNSPECIFIED, &[])
@@ -261,6 +275,12 @@ impl Client {
     pub fn send_renewal(&self, ack: &Reply) {
         self.new_transaction();
         self.send(MessageType::Request, ack.address(), &[]);
+    }
+
+    /// As [`Client::send_renewal`], and waits for the reply.
+    pub fn renew(&self, ack: &Reply) -> Reply {
+        self.send_renewal(ack);
+        self.reply("REQUEST")
     }
 
     /// Renews the lease (state RENEWING): asks the server itself, so that no relay agent adds

@@ -41,6 +41,12 @@ fn has_http_channel() -> bool {
     version() >= (3, 0)
 }
 
+/// Whether this machine's Kea comes with the hook libraries flex_id and host_cache: 3.0 and later
+/// do, in the package of the server.
+pub fn has_libraries_of_identifiers() -> bool {
+    version() >= (3, 0)
+}
+
 /// The first two numbers of the version of this machine's Kea.
 fn version() -> (u32, u32) {
     static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
@@ -155,6 +161,16 @@ impl Setup {
         self
     }
 
+    /// Adds a hook library of Kea's package, after the libraries that were added before.
+    pub fn packaged(self, file: &str, parameters: Value) -> Setup {
+        self.library(&packaged_hooks().join(file), parameters)
+    }
+
+    /// Has the server take the commands about leases, for [`Kea::lease`].
+    pub fn lease_commands(self) -> Setup {
+        self.packaged("libdhcp_lease_cmds.so", json!({}))
+    }
+
     /// Sets an entry of the `Dhcp4` map.
     pub fn set(mut self, name: &str, value: Value) -> Setup {
         self.dhcp4.insert(name.to_string(), value);
@@ -232,8 +248,14 @@ impl Setup {
 
     /// Puts this server behind the relay agent of another one. The relay agent then sends each
     /// query to both.
-    pub fn behind_relay_of(mut self, kea: &Kea) -> Setup {
-        self.relay = Some(Arc::clone(&kea.relay));
+    pub fn behind_relay_of(self, kea: &Kea) -> Setup {
+        self.behind(&kea.relay)
+    }
+
+    /// Puts this server behind this relay agent, so that there are clients before there is a
+    /// server.
+    pub fn behind(mut self, relay: &Arc<Relay>) -> Setup {
+        self.relay = Some(Arc::clone(relay));
         self
     }
 
@@ -548,6 +570,18 @@ impl Kea {
     pub fn statistic(&self, name: &str) -> Option<i64> {
         let answer = self.command_with("statistic-get", json!({ "name": name }));
         answer.expect("an answer to statistic-get")["arguments"][name][0][0].as_i64()
+    }
+
+    /// The lease of this address; `None` when nobody has it. Needs [`Setup::lease_commands`].
+    pub fn lease(&self, address: Ipv4Addr) -> Option<Value> {
+        let lease = self.command_with("lease4-get", json!({ "ip-address": address }));
+        let lease = lease.expect("an answer to lease4-get");
+        match lease["result"].as_i64() {
+            Some(0) => Some(lease["arguments"].clone()),
+            // "empty"
+            Some(3) => None,
+            _ => panic!("lease4-get: {lease}"),
+        }
     }
 
     /// Asks Kea to end (SIGTERM), without waiting for the end.

@@ -12,6 +12,7 @@
 //! calls panics when something goes wrong; a function that the demo calls returns the error.
 
 pub mod certificates;
+pub mod ddns;
 pub mod dhcp;
 pub mod dhcp4o6;
 pub mod examples;

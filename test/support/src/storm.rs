@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use dhcproto::v4::MessageType;
@@ -19,6 +20,8 @@ pub struct Storm {
     /// From the storm's begin to a machine's ACK, for each machine that got one, in the order of
     /// the ACKs.
     pub bound: Vec<Duration>,
+    /// The address in each machine's ACK, by the machine's number; `None` without an ACK.
+    pub addresses: Vec<Option<Ipv4Addr>>,
     /// One line for each machine that got no ACK, or not its own answer in OFFER and ACK.
     pub failures: Vec<String>,
     /// How many DISCOVERs the machines sent.
@@ -112,6 +115,7 @@ pub fn power_on(kea: &Kea, machines: u32, answer: impl Fn(u32) -> Option<String>
         machine.send(&mut storm);
         plan.push(Reverse((machine.next, index)));
     }
+    storm.addresses = all.iter().map(|machine| machine.ack.as_ref().map(Reply::address)).collect();
     for (number, Machine { offer, ack, .. }) in (0..).zip(&all) {
         let own = answer(number);
         let wrong = |kind: &str, reply: &Option<Reply>| match reply {
