@@ -27,6 +27,7 @@ using isc::dhcp::Host;
 using isc::dhcp::HostMgr;
 using isc::dhcp::Lease;
 using isc::dhcp::LeaseMgrFactory;
+using isc::dhcp::Network;
 using isc::dhcp::SharedNetwork4Ptr;
 
 namespace remote_opts {
@@ -86,7 +87,24 @@ bool subnet_has(std::uint32_t subnet, std::uint32_t address) {
 
 bool uses_global_reservations(std::uint32_t subnet) {
     const auto found = find_subnet(subnet);
-    return found && found->getReservationsGlobal();
+    if (!found) {
+        return false;
+    }
+    // Step by step: a function of Kea's own that does it in one step numbers the parameters by a
+    // header that Debian 12's kea-dev does not have.
+    const auto own = Network::Inheritance::NONE;
+    auto in_force = found->getReservationsGlobal(own);
+    SharedNetwork4Ptr network;
+    found->getSharedNetwork(network);
+    if (in_force.unspecified() && network) {
+        in_force = network->getReservationsGlobal(own);
+    }
+    if (!in_force.unspecified()) {
+        return in_force.get();
+    }
+    const auto global =
+        CfgMgr::instance().getCurrentCfg()->getConfiguredGlobal("reservations-global");
+    return global && global->boolValue();
 }
 
 bool is_reserved_for(std::uint32_t subnet, IdentifierKind kind,
@@ -116,13 +134,14 @@ bool holds_lease(const Packet& query) {
         return false;
     }
     ClientIdPtr client_id;
-    const auto subnet = find_subnet(lease->subnet_id_);
     rust::Vec<std::uint8_t> identifier;
-    if (subnet && subnet->getMatchClientId() &&
-        query.read_option(isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER, identifier)) {
+    if (query.read_option(isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER, identifier)) {
         client_id.reset(new ClientId(identifier.data(), identifier.size()));
     }
-    return lease->belongsToClient(packet->getHWAddr(), client_id);
+    // Kea itself looks again, and knows whether the client identifier counts (the parameter
+    // match-client-id).
+    return lease->belongsToClient(packet->getHWAddr(), client_id) ||
+           lease->belongsToClient(packet->getHWAddr(), ClientIdPtr());
 }
 
 }  // namespace remote_opts

@@ -58,6 +58,8 @@ mod bridge {
         fn packet_received(query: &Packet, callout: &Callout);
         /// Kea has looked for the subnet of a query that has a lookup. Packet thread.
         fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout);
+        /// Kea has looked for the subnet of a query that has no lookup. Packet thread.
+        fn subnet_selected_without_lookup(query: &Packet, callout: &Callout);
         /// The library flex_id has made an identifier of a query that has a lookup; an empty one
         /// where there is none. Packet thread.
         fn client_identified(lookup: &PacketLookup, identifier: &[u8]);
@@ -134,6 +136,10 @@ fn packet_received(query: &Packet, callout: &Callout) {
 
 fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout) {
     guard((), || lookup.look_up(query, callout));
+}
+
+fn subnet_selected_without_lookup(query: &Packet, callout: &Callout) {
+    guard((), || packet_lookup::pass(query, callout));
 }
 
 fn client_identified(lookup: &PacketLookup, identifier: &[u8]) {

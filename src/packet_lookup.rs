@@ -270,6 +270,17 @@ fn log_exception(callout_name: &str, exception: &cxx::Exception) {
     REMOPTS_EXCEPTION.error([&callout_name, exception]);
 }
 
+/// subnet4_select of a packet that is not looked up. Packet thread.
+pub fn pass(query: &Packet, callout: &Callout) {
+    if reservations::none_are_held() {
+        return;
+    }
+    let passed = callout.subnet_id().and_then(|subnet| reservations::none_for(query, subnet));
+    if let Err(exception) = passed {
+        log_exception("subnet4_select", &exception);
+    }
+}
+
 /// One packet's lookup, as Kea's callout context keeps it.
 pub struct PacketLookup(Arc<Lookup>);
 
@@ -415,6 +426,9 @@ impl PacketLookup {
         let written = self.try_write(query, reply, callout);
         if let Err(exception) = written {
             log_exception("pkt4_send", &exception);
+        }
+        if let Some(reservation) = self.0.reservation.get() {
+            reservation.end();
         }
         reservations::forget_cached();
     }
@@ -579,22 +593,27 @@ impl Lookup {
         }
         // Set once: each packet has one outcome.
         let _ = self.outcome.set(outcome);
-        if let (Verdict::Continue, Some(Outcome::Answered(answer, _))) =
-            (verdict, self.outcome.get())
-        {
-            self.add_classes(answer, query);
-            if answer.reserves() {
-                if let Err(exception) = self.reserve(answer, query) {
-                    log_exception("subnet4_select", &exception);
-                }
+        if verdict == Verdict::Continue {
+            let answer = match self.outcome.get() {
+                Some(Outcome::Answered(answer, _)) => Some(answer),
+                _ => None,
+            };
+            if let Some(answer) = answer {
+                self.add_classes(answer, query);
+            }
+            if let Err(exception) = self.reserve(answer, query) {
+                log_exception("subnet4_select", &exception);
             }
         }
         verdict
     }
 
-    /// Holds what the answer reserves, before Kea goes on with the query.
-    fn reserve(&self, answer: &Answer, query: &Packet) -> Result<(), cxx::Exception> {
+    /// Holds what the answer reserves, if it reserves anything, before Kea goes on with the query.
+    fn reserve(&self, answer: Option<&Arc<Answer>>, query: &Packet) -> Result<(), cxx::Exception> {
         let Some(subnet) = self.subnet.get() else { return Ok(()) };
+        let Some(answer) = answer.filter(|answer| answer.reserves()) else {
+            return reservations::none_for(query, *subnet);
+        };
         let subnets = reservations::network(*subnet)?;
         let mut address = answer.ip_address;
         if let Some(other) = address {
@@ -605,7 +624,7 @@ impl Lookup {
         }
         let hostname = answer.hostname.as_deref();
         if address.is_none() && hostname.is_none() {
-            return Ok(());
+            return reservations::none_for(query, *subnet);
         }
         let held = Held::new(query, subnets, address, hostname)?;
         if let Some(identifier) = self.flex_id.get() {
@@ -646,10 +665,9 @@ impl Lookup {
         }
         if let Some(written) = written {
             let members = members.into_iter();
-            written.extend(members.map(|(what, value)| Written {
-                what: what.to_owned(),
-                value: Some(format!("\"{value}\"")),
-            }));
+            written.extend(
+                members.map(|(what, value)| Written { what: what.to_owned(), value: Some(value) }),
+            );
         }
         Ok(())
     }
@@ -659,8 +677,9 @@ impl Lookup {
         let Some(reservation) = self.reservation.get() else { return };
         let why = match reservation.standing() {
             None => {
-                "Kea does not look for reservations in this subnet once the answer is there \
-                 (reservations-in-subnet, reservations-global, early-global-reservations-lookup)"
+                "Kea does not look for a reservation by what this packet has, or in this subnet, or \
+                 once the answer is there (host-reservation-identifiers, reservations-in-subnet, \
+                 reservations-global, early-global-reservations-lookup)"
             }
             Some(Standing::Unused) => "Kea has a reservation of its own for this client",
             Some(Standing::WithoutAddress) => "Kea reserves the address for another client",

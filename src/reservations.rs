@@ -15,7 +15,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::callouts::ReservedHost;
@@ -75,6 +75,8 @@ struct Reservation {
     identifiers: Mutex<Vec<Identifier>>,
     /// Decided when Kea asks for the reservation.
     standing: OnceLock<Standing>,
+    /// Whether Kea has finished the packet, or a later packet of the client has come.
+    ended: AtomicBool,
 }
 
 /// How a reservation stands to Kea's own reservations.
@@ -162,7 +164,8 @@ impl Reservations {
     }
 }
 
-/// A reservation for one packet, which Kea finds until this is dropped.
+/// A reservation for one packet. Kea finds it until it ends, or until this is dropped: Kea keeps a
+/// packet, with all that belongs to it, until the packet's thread gets its next packet.
 pub struct Held(Arc<Reservation>);
 
 impl Held {
@@ -175,19 +178,18 @@ impl Held {
         address: Option<Ipv4Addr>,
         hostname: Option<&str>,
     ) -> Result<Self, cxx::Exception> {
+        forget_client(query, &subnets)?;
         let held = Held(Arc::new(Reservation {
             address,
             hostname: hostname.unwrap_or_default().to_owned(),
             subnets,
             identifiers: Mutex::default(),
             standing: OnceLock::new(),
+            ended: AtomicBool::new(false),
         }));
         HELD.number.fetch_add(1, Ordering::Relaxed);
+        held.identify(IdentifierKind::HardwareAddress, &hardware_address(query)?);
         let mut value = Vec::new();
-        query.read_hardware_address(&mut value)?;
-        // The first byte is the hardware type, which Kea does not compare.
-        held.identify(IdentifierKind::HardwareAddress, value.get(1..).unwrap_or_default());
-        value.clear();
         if query.read_option(CLIENT_IDENTIFIER, &mut value)? {
             held.identify(IdentifierKind::ClientId, &value);
             if value.first() == Some(&DUID_TYPE) {
@@ -217,13 +219,62 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Kea has finished the packet. Packet thread.
+    pub fn end(&self) {
+        end(&self.0);
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Ends a reservation, once.
+fn end(reservation: &Arc<Reservation>) {
+    if !reservation.ended.swap(true, Ordering::Relaxed) {
         HELD.number.fetch_sub(1, Ordering::Relaxed);
-        for identifier in self.0.identifiers().iter() {
-            HELD.remove(identifier, &self.0);
+        for identifier in reservation.identifiers().drain(..) {
+            HELD.remove(&identifier, reservation);
         }
     }
+}
+
+/// The client's hardware address without its type, which Kea does not compare.
+fn hardware_address(query: &Packet) -> Result<Vec<u8>, cxx::Exception> {
+    let mut address = Vec::new();
+    query.read_hardware_address(&mut address)?;
+    Ok(address.split_off(address.len().min(1)))
+}
+
+/// A later packet of a client has come, in one of these subnets: ends the reservation that is held
+/// for an earlier one. Kea may never have replied to it. The error is an exception of Kea's.
+fn forget_client(query: &Packet, subnets: &[u32]) -> Result<(), cxx::Exception> {
+    if HELD.is_empty() {
+        return Ok(());
+    }
+    let hardware_address = hardware_address(query)?;
+    let is_meant = |reservation: &Reservation| {
+        subnets.iter().any(|subnet| reservation.subnets.contains(subnet))
+    };
+    let find = || HELD.find(IdentifierKind::HardwareAddress, &hardware_address, is_meant);
+    while let Some(earlier) = find() {
+        end(&earlier);
+    }
+    Ok(())
+}
+
+/// Whether no reservation is held. Any thread.
+pub fn none_are_held() -> bool {
+    HELD.is_empty()
+}
+
+/// Kea works on a packet that has no reservation, in this subnet. The error is an exception of Kea's.
+/// Packet thread, or Kea's main thread for a query that is parked.
+pub fn none_for(query: &Packet, subnet: u32) -> Result<(), cxx::Exception> {
+    forget_client(query, &[subnet])
 }
 
 impl Reservation {
@@ -348,6 +399,7 @@ pub fn of_address(subnet: u32, address: Ipv4Addr) -> Option<ReservedHost> {
         let Given { reservation, identifier } = given.as_ref()?;
         let reservation = reservation.upgrade()?;
         let is_its = reservation.address == Some(address)
+            && !reservation.ended.load(Ordering::Relaxed)
             && reservation.standing.get() == Some(&Standing::Given);
         is_its.then(|| (reservation.hostname.clone(), identifier.clone()))
     });

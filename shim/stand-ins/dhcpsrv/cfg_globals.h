@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 // Stands in for a header that Debian 12's kea-dev leaves out and other headers of Kea include. It
-// declares what these headers need to compile; the library calls nothing of it. build.rs puts this
-// folder behind Kea's own, so that a package that has the header wins.
+// declares what these headers need to compile. The numbers are not Kea's: the library calls no
+// function of Kea's headers that uses them. build.rs puts this folder behind Kea's own, so that a
+// package that has the header wins.
 #pragma once
 
 #include <cc/data.h>

@@ -11,6 +11,7 @@ mod pair;
 mod precedence;
 mod refused;
 mod reload;
+mod renewals;
 
 use std::net::Ipv4Addr;
 
