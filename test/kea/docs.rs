@@ -11,7 +11,7 @@ use remote_opts_bench::results;
 use remote_opts_test_support::kea::{Kea, Setup, Threads};
 use remote_opts_test_support::project;
 use remote_opts_test_support::schema::{is_good, json_file};
-use remote_opts_test_support::service::Service;
+use remote_opts_test_support::service::{Answer, Service};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -32,40 +32,52 @@ fn numbers_of_the_benchmark_come_from_its_files() {
     }
 }
 
-/// Each row of the chapter's tables names its tests last.
 #[test]
 fn each_statement_about_failures_has_its_tests() {
-    let text = chapter("When the service fails");
-    let mut rows = 0;
-    for line in text.lines().filter(|line| line.starts_with('|')) {
-        let cells = line.trim_matches('|').rsplit('|');
-        let last = cells.map(str::trim).next().expect("a cell");
-        if last.starts_with("shown by") || last.starts_with("--") {
-            continue;
-        }
-        rows += 1;
-        for name in last.split(", ") {
-            let path = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
-            let path = path.unwrap_or_else(|| panic!("no test's name in {line}"));
-            let (module, test) = path.rsplit_once("::").unwrap_or_else(|| panic!("{path}"));
-            let file = format!("test/kea/{}.rs", module.replace("::", "/"));
-            let source = fs::read_to_string(project().join(&file)).expect(&file);
-            let test = format!("#[test]\nfn {test}() {{");
-            assert!(source.contains(&test), "{file} has no test {path}");
-        }
-    }
+    let rows = statements_with_tests("When the service fails");
     assert!(rows > 25, "{rows} rows");
 }
 
 #[test]
+fn each_statement_about_addresses_has_its_tests() {
+    let rows = statements_with_tests("Addresses and host names from the service");
+    assert!(rows > 20, "{rows} rows");
+}
+
+/// Checks that each row names its tests last, in the tables of a chapter that say so. Returns how
+/// many rows there are.
+fn statements_with_tests(name: &str) -> usize {
+    let text = chapter(name);
+    let mut rows = 0;
+    let tables = text.split("\n\n").filter(|block| block.trim_start().starts_with('|'));
+    for table in tables {
+        let mut cells = table.trim().lines().map(|line| {
+            let cells = line.trim_matches('|').rsplit('|');
+            (line, cells.map(str::trim).next().expect("a cell"))
+        });
+        let (_, heading) = cells.next().expect("a heading");
+        if !heading.starts_with("shown by") {
+            continue;
+        }
+        for (line, last) in cells.skip(1) {
+            rows += 1;
+            for name in last.split(", ") {
+                let path = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
+                let path = path.unwrap_or_else(|| panic!("no test's name in {line}"));
+                let (module, test) = path.rsplit_once("::").unwrap_or_else(|| panic!("{path}"));
+                let file = format!("test/kea/{}.rs", module.replace("::", "/"));
+                let source = fs::read_to_string(project().join(&file)).expect(&file);
+                let test = format!("#[test]\nfn {test}() {{");
+                assert!(source.contains(&test), "{file} has no test {path}");
+            }
+        }
+    }
+    rows
+}
+
+#[test]
 fn every_edit_of_the_answers_in_the_documents_is_applied() {
-    let text = fs::read_to_string(project().join("docs/service.md")).expect("docs/service.md");
-    let (_, text) = text.split_once("\n## The answer\n").expect("the chapter");
-    let (text, _) = text.split_once("\n## ").expect("the chapter's end");
-    let blocks =
-        text.split("\n\n").filter(|block| block.trim_start_matches('\n').starts_with("    {"));
-    let answers: Vec<Value> =
-        blocks.map(|block| serde_json::from_str(block).expect("JSON")).collect();
+    let answers = answers_of("The answer");
     assert_eq!(answers.len(), 2);
     for answer in answers {
         let service = Service::json(answer);
@@ -75,6 +87,41 @@ fn every_edit_of_the_answers_in_the_documents_is_applied() {
         assert!(offer.option(224).is_some() && offer.option(66).is_some());
         kea.stop().assert_clean();
     }
+}
+
+#[test]
+fn every_address_and_host_name_of_the_answers_in_the_documents_is_given() {
+    let answers = answers_of("The address and the host name");
+    assert_eq!(answers.len(), 2);
+    let service = Service::json(json!({}));
+    let subnet = json!([{
+        "id": 1,
+        "subnet": "192.0.2.0/24",
+        "pools": [{ "pool": "192.0.2.200-192.0.2.249" }],
+        "relay": { "ip-addresses": ["127.0.0.1"] },
+    }]);
+    let setup = Setup::new(Threads::Four).set("subnet4", subnet);
+    let kea = setup.hook(json!({"url": service.url("/"), "cache-ttl": 0})).start();
+    for answer in answers {
+        service.answer(Answer::json(answer.clone()));
+        let [_, ack] = kea.client().with(82, FOO_BAR).exchange();
+        let address = answer["ip-address"].as_str().unwrap_or("192.0.2.200");
+        assert_eq!(ack.address().to_string(), address);
+        let name = answer["hostname"].as_str().expect("a host name");
+        assert_eq!(ack.option(12).as_deref(), Some(name.as_bytes()));
+        assert_eq!(ack.option(224).is_some(), answer["options"].is_object());
+    }
+    kea.stop().assert_clean();
+}
+
+/// The answers in a chapter of docs/service.md.
+fn answers_of(chapter: &str) -> Vec<Value> {
+    let text = fs::read_to_string(project().join("docs/service.md")).expect("docs/service.md");
+    let (_, text) = text.split_once(&format!("\n## {chapter}\n")).expect("the chapter");
+    let (text, _) = text.split_once("\n## ").expect("the chapter's end");
+    let blocks =
+        text.split("\n\n").filter(|block| block.trim_start_matches('\n').starts_with("    {"));
+    blocks.map(|block| serde_json::from_str(block).expect("JSON")).collect()
 }
 
 /// A chapter of docs/operating.md, without its heading.
