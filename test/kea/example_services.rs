@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The services under examples/services. Each is started by the one command that its file names, in
-//! a copy of the folder, and a real Kea asks it.
+//! The services under examples/services, and how the service of another example is started. Each is
+//! started by the one command that its file names, in a copy of the folder, and a real Kea asks it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -156,7 +156,7 @@ fn serves(example: &Example, threads: Threads) {
     }
     // Kea has no answer about this port yet, so only a service that is up can serve the port.
     boots(INSTALLED, INSTALLER);
-    (example.change)(service.folder.path());
+    (example.change)(service.folder());
     boots(RESCUED, INSTALLER);
     boots(UNKNOWN[0], RESCUE);
     kea.stop().assert_clean();
@@ -200,9 +200,14 @@ fn readme() -> String {
     fs::read_to_string(folder().join("README.md")).expect("README.md")
 }
 
-/// The command at the top of a service's file.
+/// The command of a service.
 fn command(example: &Example) -> String {
-    let text = fs::read_to_string(folder().join(example.file)).expect(example.file);
+    command_of(&folder().join(example.file))
+}
+
+/// The command at the top of a service's file.
+pub fn command_of(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
     let line = text.lines().find(|line| line.contains(PORT)).expect("a line with the port");
     line.trim_start_matches("//").trim().to_owned()
 }
@@ -215,7 +220,7 @@ fn query(circuit_id: &[u8]) -> String {
 
 /// A service that runs in a copy of the folder. When it is dropped, it is killed and its files are
 /// removed. A test that fails prints what the service printed.
-struct Running {
+pub struct Running {
     child: Child,
     address: SocketAddr,
     /// Keeps the port for the service: nobody else gets it before the service listens.
@@ -224,10 +229,16 @@ struct Running {
 }
 
 impl Running {
-    /// Starts a service by its command, and waits until it takes connections.
+    /// As [`Running::start_in`], in the folder of the services.
     fn start(example: &Example) -> Running {
+        Running::start_in(&folder(), &command(example))
+    }
+
+    /// Starts a service by its command in a copy of its folder, and waits until it takes
+    /// connections.
+    pub fn start_in(folder: &Path, command: &str) -> Running {
         let copy = TempDir::new().expect("a folder");
-        for entry in fs::read_dir(folder()).expect("the folder of services") {
+        for entry in fs::read_dir(folder).expect("the folder of a service") {
             let entry = entry.expect("an entry");
             // Who tried a service by hand has a database there, with records of its own.
             if entry.path().is_file() && entry.file_name() != "ports.db" {
@@ -240,7 +251,7 @@ impl Running {
         reserved.set_reuse_address(true).expect("SO_REUSEADDR");
         reserved.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
         let address = reserved.local_addr().expect("a bound socket").as_socket().expect("of IPv4");
-        let command = command(example).replace(PORT, &address.port().to_string());
+        let command = command.replace(PORT, &address.port().to_string());
 
         let printed = File::create(copy.path().join(PRINTED)).expect("a file");
         // Debian's own Python has the Flask of Debian. A developer's PATH may begin with another.
@@ -266,17 +277,32 @@ impl Running {
     }
 
     fn url(&self) -> String {
-        format!("http://{}{PATH}", self.address)
+        self.origin() + PATH
+    }
+
+    /// The service's URL, without a path.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The folder with the service's records.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Asks the service about the port of this circuit-id, as the library does. Returns the status
     /// line and the body of the response.
     fn says(&self, circuit_id: &[u8]) -> (String, String) {
+        self.get(&format!("{PATH}?{}", query(circuit_id)))
+    }
+
+    /// Makes a GET request for this path and query. Returns the status line and the body of the
+    /// response.
+    pub fn get(&self, target: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        let (query, host) = (query(circuit_id), self.address);
-        let request =
-            format!("GET {PATH}?{query} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let host = self.address;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         // In one piece: PHP's built-in server refuses a request whose path comes in pieces.
         stream.write_all(request.as_bytes()).expect("a request");
         let mut response = String::new();

@@ -8,6 +8,9 @@ use std::slice;
 
 use serde_json::{Value, json};
 
+use dhcproto::v4::MessageType;
+
+use crate::example_services::{Running, command_of};
 use crate::{FOO_BAR, FOO_BAR_QUERY};
 use remote_opts_test_support::certificates::Authority;
 use remote_opts_test_support::dhcp::Reply;
@@ -20,6 +23,9 @@ use remote_opts_test_support::service::{Answer, Service};
 /// The entries of `Dhcp4` that name the machine, and `hooks-libraries`, which the test sets itself.
 const OF_THE_MACHINE: [&str; 5] =
     ["interfaces-config", "control-socket", "lease-database", "loggers", "hooks-libraries"];
+
+/// A machine in the table of the example of a rack.
+const NODE: &str = "02:00:00:00:00:07";
 
 #[test]
 fn switch_port() {
@@ -160,6 +166,71 @@ fn first_hour() {
     kea.stop().assert_clean();
 }
 
+/// The example's own service answers, from the example's table.
+#[test]
+fn rack() {
+    let folder = project().join("examples/rack");
+    let readme = fs::read_to_string(folder.join("README.md")).expect("README.md");
+    let command = command_of(&folder.join("rack.py"));
+    assert!(readme.lines().any(|line| line == format!("    {command}")), "no {command}");
+    let service = Running::start_in(&folder, &command);
+    let target = format!("/api/dhcp?mac={NODE}");
+    assert!(readme.contains(&format!("    curl -i 'http://127.0.0.1:8080{target}'\n")));
+    let (_, body) = service.get(&target);
+    assert_eq!(serde_json::from_str::<Value>(&body).expect("JSON"), answer("rack"));
+
+    // Without a relay agent, the reply comes back to the test only with this variable.
+    let kea = setup("rack", &[service.origin()], &json!({}))
+        .env("KEA_TEST_SEND_RESPONSES_TO_SOURCE", "1")
+        .start();
+    let (node, unknown) = (kea.client(), kea.client());
+    let change = |from: &str, to: &str| {
+        let table = service.folder().join("rack.csv");
+        let lines = fs::read_to_string(&table).expect("a table");
+        assert!(lines.contains(from), "{lines}");
+        fs::write(table, lines.replace(from, to)).expect("a table");
+    };
+    let boots = |address: &str, name: &str| {
+        let [offer, ack] = node.exchange();
+        for reply in [&offer, &ack] {
+            assert_eq!(reply.address().to_string(), address);
+            assert_eq!(text(reply, 12), name);
+            assert_eq!(text(reply, 224), "http://boot.example.net/rescue.ipxe");
+        }
+        ack
+    };
+    change(NODE, &node.hwaddr());
+    let ack = boots("192.0.2.17", "node7");
+    assert_eq!(node.renew_without_relay(&ack).address(), ack.address());
+    for reply in unknown.exchange() {
+        assert!((200..250).contains(&reply.address().octets()[3]), "{reply:?}");
+        assert_eq!([12, 224].map(|code| reply.option(code)), [None, None], "{reply:?}");
+    }
+    change("192.0.2.17,node7", "192.0.2.27,db1");
+    assert_eq!(node.renew_without_relay(&ack).kind(), MessageType::Nak);
+    boots("192.0.2.27", "db1");
+    kea.stop().assert_clean();
+}
+
+/// The lines of the example that are for who takes the comment signs away. Each is a whole setting.
+#[test]
+fn rack_with_names_in_dns() {
+    let service = Service::json(answer("rack"));
+    let file = project().join("examples/rack/kea-dhcp4.conf");
+    let lines = fs::read_to_string(file).expect("kea-dhcp4.conf");
+    let settings = lines.lines().filter_map(|line| line.trim_start().strip_prefix("// \""));
+    let settings = settings.map(|line| format!("{{\"{}}}", line.trim_end_matches(',')));
+    let settings: Vec<Value> =
+        settings.map(|setting| serde_json::from_str(&setting).expect("JSON")).collect();
+    assert_eq!(settings.len(), 2);
+    let settings = settings.iter().flat_map(|setting| setting.as_object().expect("a map"));
+    let setup = setup("rack", &[service.url("")], &json!({}));
+    let kea = settings.fold(setup, |setup, (name, value)| setup.set(name, value.clone())).start();
+    // Without a lease there is nothing to tell DNS: no kea-dhcp-ddns runs here.
+    assert_eq!(text(&kea.client().discover(), 12), "node7.rack1.example.net");
+    kea.stop().assert_clean();
+}
+
 /// The settings that the documentation recommends, with two https services and the files that the
 /// settings name.
 #[test]
@@ -224,9 +295,15 @@ fn start(name: &str, services: &[Service]) -> Kea {
     start_with(name, services, &json!({}))
 }
 
-/// Starts Kea with the configuration of an example. `services` take the place of the hosts in its
-/// `url`, and `files` the place of the files in its parameters.
+/// As [`setup`], with services of the test. Starts Kea.
 fn start_with(name: &str, services: &[Service], files: &Value) -> Kea {
+    let origins: Vec<_> = services.iter().map(|service| service.url("")).collect();
+    setup(name, &origins, files).start()
+}
+
+/// The configuration of an example. `origins` take the place of scheme and host in its `url`, and
+/// `files` the place of the files in its parameters.
+fn setup(name: &str, origins: &[String], files: &Value) -> Setup {
     let mut dhcp4 = examples::dhcp4(name).expect("an example");
     for subnet in dhcp4["subnet4"].as_array_mut().expect("subnets") {
         subnet["relay"] = json!({ "ip-addresses": ["127.0.0.1"] });
@@ -243,17 +320,17 @@ fn start_with(name: &str, services: &[Service], files: &Value) -> Kea {
         Value::Array(urls) => urls.iter_mut().collect(),
         url => vec![url],
     };
-    assert_eq!(urls.len(), services.len());
-    for (url, service) in urls.into_iter().zip(services) {
+    assert_eq!(urls.len(), origins.len());
+    for (url, origin) in urls.into_iter().zip(origins) {
         let (_, path) = [".example.net", "127.0.0.1:8080"]
             .iter()
             .find_map(|host| url.as_str()?.split_once(host))
             .expect("an URL");
-        *url = service.url(path).into();
+        *url = format!("{origin}{path}").into();
     }
     let entries = dhcp4.as_object().expect("a map").iter();
     let entries = entries.filter(|(name, _)| !OF_THE_MACHINE.contains(&name.as_str()));
     let setup = entries
         .fold(Setup::new(Threads::Four), |setup, (name, value)| setup.set(name, value.clone()));
-    setup.hook(parameters).start()
+    setup.hook(parameters)
 }
