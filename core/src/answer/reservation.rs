@@ -23,7 +23,7 @@ pub fn address(text: &str) -> Result<Ipv4Addr, Reason> {
 }
 
 /// Checks a host name: labels of letters, digits, `-` and `_`, which Kea can write into DNS and into
-/// its file of leases. A dot at the end says that the name is a full one.
+/// its file of leases. A dot may stand at the end of a full name.
 pub fn hostname(text: &str) -> Result<&str, Reason> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let may_have = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
