@@ -196,8 +196,8 @@ fn not_admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>,
     Ok(request.map(|request| Question { request, transaction, label, asks_again: true }))
 }
 
-/// The request whose kept answer reserves the address that the query renews, where the client holds
-/// the lease. A renewal goes straight to the server, so no relay agent puts an option 82 into it (RFC
+/// The request by whose kept answer the client has got the address that the query renews. The client
+/// must hold the lease still. A renewal goes straight to the server, so no relay agent puts an option 82 into it (RFC
 /// 2131, section 4.4.5), and an operating system renews that is admitted by no filter for firmware.
 /// Kea would refuse the address to such a client: it knows the reservation by the answer alone.
 /// `None` also where the query comes from another port. The error is an exception of Kea's.
@@ -212,7 +212,8 @@ fn renewed(
         return Ok(None);
     }
     let address = Ipv4Addr::from_bits(query.client_address()?);
-    let Some(request) = instance.engine.request_of(address) else { return Ok(None) };
+    let request = instance.engine.request_of_client(address, &transaction.client);
+    let Some(request) = request else { return Ok(None) };
     let is_other_port = !sub_options.is_empty() && sub_options != request.sub_options();
     let is_renewed = !is_other_port && ffi::holds_lease(query)?;
     Ok(is_renewed.then_some(request))
@@ -462,7 +463,7 @@ impl PacketLookup {
             let wanted = is_ack && REMOPTS_ACKED.info_enabled() || REMOPTS_EDITED.debug_enabled();
             let mut written = wanted.then(Vec::new);
             self.0.edit(query, reply, written.as_mut());
-            self.0.compare_address(reply, written.as_mut())?;
+            self.0.compare_address(reply, is_ack, written.as_mut())?;
             if is_ack {
                 self.0.log_ack(&written.unwrap_or_default());
             }
@@ -640,6 +641,7 @@ impl Lookup {
     fn compare_address(
         &self,
         reply: &Packet,
+        is_ack: bool,
         written: Option<&mut Vec<Written>>,
     ) -> Result<(), cxx::Exception> {
         let Some(answer) = self.edits().filter(|answer| answer.reserves()) else {
@@ -651,6 +653,12 @@ impl Lookup {
         if let Some(address) = answer.ip_address.filter(|_| given != 0) {
             if given == address.to_bits() {
                 statistics::ADDRESSES_GIVEN.count();
+                if is_ack {
+                    if let Some(instance) = self.instance.upgrade() {
+                        let Question { request, transaction, .. } = &self.question;
+                        instance.engine.note_client(request, &transaction.client);
+                    }
+                }
                 members.push((IP_ADDRESS, address.to_string()));
             } else {
                 statistics::ADDRESSES_NOT_GIVEN.count();

@@ -311,9 +311,9 @@ impl Reservation {
             }
         }
         if let Some(address) = self.address {
-            for subnet in &self.subnets {
-                let is_here = ffi::subnet_has(*subnet, address.to_bits())?;
-                if is_here && ffi::is_reserved(*subnet, address.to_bits())? {
+            for place in &places {
+                let is_here = *place == GLOBAL || ffi::subnet_has(*place, address.to_bits())?;
+                if is_here && ffi::is_reserved(*place, address.to_bits())? {
                     return Ok(Standing::WithoutAddress);
                 }
             }

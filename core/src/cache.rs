@@ -86,6 +86,8 @@ pub struct Entry {
     pub answer: Arc<Answer>,
     /// How long the answer may be used, from now on.
     pub freshness: Freshness,
+    /// The client that has the address which the answer reserves: see [`Cache::note_client`].
+    pub client: Option<Arc<[u8]>>,
 }
 
 impl Entry {
@@ -144,6 +146,8 @@ struct Kept {
     fresh_until: Instant,
     /// Until here the answer may serve while no fresh answer can be had.
     stale_until: Instant,
+    /// As in [`Entry`].
+    client: Option<Arc<[u8]>>,
 }
 
 /// What a packet gets without a request.
@@ -225,6 +229,7 @@ impl Kept {
                 fresh_for: self.fresh_until.saturating_duration_since(now),
                 stale_for: self.stale_until - self.fresh_until.max(now),
             },
+            client: self.client.clone(),
         }
     }
 }
@@ -390,6 +395,32 @@ impl Cache {
         }
     }
 
+    /// The client has got the address that the kept answer to this request reserves. A client is
+    /// named as in [`Transaction::client`].
+    pub fn note_client(&mut self, request: &Arc<Request>, client: &Arc<[u8]>) {
+        let Some(kept) = self.answers.kept.peek_mut(request) else { return };
+        if kept.client.as_ref() != Some(client) {
+            kept.client = Some(Arc::clone(client));
+            self.changes += 1;
+        }
+    }
+
+    /// As [`Cache::request_of`], where the client has got the address by that answer.
+    pub fn request_of_client(
+        &self,
+        address: Ipv4Addr,
+        client: &[u8],
+        now: Instant,
+    ) -> Option<&Arc<Request>> {
+        let mut requests = self.answers.reserved.requests(address);
+        requests.find(|request| {
+            let kept = self.answers.kept.peek(*request);
+            kept.is_some_and(|kept| {
+                now < kept.stale_until && kept.client.as_deref() == Some(client)
+            })
+        })
+    }
+
     /// Whether a kept answer reserves an address.
     pub fn reserves_addresses(&self) -> bool {
         !self.answers.reserved.is_empty()
@@ -532,7 +563,8 @@ impl Cache {
             return;
         }
         let number = self.changes;
-        let kept = Kept { answer: Arc::clone(answer), number, fresh_until, stale_until };
+        let client = self.peek(request).and_then(|kept| kept.client.clone());
+        let kept = Kept { answer: Arc::clone(answer), number, fresh_until, stale_until, client };
         let (own, other) = if kept.answer.is_nothing() {
             (&mut self.nothings, &mut self.answers)
         } else {
@@ -670,6 +702,27 @@ mod tests {
 
     fn lasting(fresh: u64, stale: u64) -> Freshness {
         Freshness { fresh_for: Duration::from_secs(fresh), stale_for: Duration::from_secs(stale) }
+    }
+
+    #[test]
+    fn an_address_is_renewed_by_the_client_that_got_it() {
+        let address = Ipv4Addr::new(192, 0, 2, 77);
+        let reserving = Arc::new(Answer { ip_address: Some(address), ..Answer::default() });
+        let (key, client, start) = (about(1), Arc::<[u8]>::from([1]), Instant::now());
+        let mut cache = Cache::new(2);
+        cache.note_client(&key, &client);
+        cache.store(&key, &reserving, lasting(2, 3), start);
+        assert_eq!(cache.request_of_client(address, &[1], start), None);
+        cache.note_client(&key, &client);
+        let changes = cache.changes();
+        cache.note_client(&key, &client);
+        assert_eq!(cache.changes(), changes, "the same client is no change");
+        // The next answer to the same request is for the same client.
+        cache.store(&key, &reserving, lasting(2, 3), start);
+        assert_eq!(cache.request_of_client(address, &[1], start), Some(&key));
+        assert_eq!(cache.request_of_client(address, &[2], start), None);
+        assert_eq!(cache.request_of_client(address, &[1], start + 5 * SECOND), None);
+        assert_eq!(cache.entry(&key, start).unwrap().client.as_deref(), Some(&[1][..]));
     }
 
     #[test]

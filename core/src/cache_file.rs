@@ -104,6 +104,7 @@ fn line(entry: &Entry) -> Value {
         "fresh-for": entry.freshness.fresh_for.as_millis() as u64,
         "stale-for": entry.freshness.stale_for.as_millis() as u64,
         "given": given,
+        "client": entry.client.as_deref().map(hex::encode),
     })
 }
 
@@ -137,8 +138,11 @@ pub fn read(path: &Path, origin: &Origin, cache: &mut Cache) -> Result<Option<us
         entries.push(entry(&line, age).ok_or(ReadError::Damaged(number))?);
     }
     let (now, number) = (Instant::now(), entries.len());
-    for Entry { request, answer, freshness } in entries.into_iter().flatten() {
+    for Entry { request, answer, freshness, client } in entries.into_iter().flatten() {
         cache.store(&request, &answer, freshness, now);
+        if let Some(client) = client {
+            cache.note_client(&request, &client);
+        }
     }
     if (&head["services"], &head["query"]) != (&json!(origin.services), &json!(origin.query)) {
         cache.expire(now);
@@ -187,9 +191,11 @@ fn entry(line: &[u8], age: Duration) -> Option<Option<Entry>> {
         (Some(by), Some(at)) => Given::By { by: by.into(), at },
         _ => Given::Unknown,
     };
+    // Nor do they have clients.
+    let client = bytes(&line["client"]).map(Arc::from);
     Some(answer.ok().map(|answer| {
         let answer = Arc::new(Answer { given, ..answer });
-        Entry { request, answer, freshness }
+        Entry { request, answer, freshness, client }
     }))
 }
 
@@ -235,7 +241,7 @@ mod tests {
     fn entry_of(number: u8, fresh_for: Duration, stale_for: Duration) -> Entry {
         let freshness = Freshness { fresh_for, stale_for };
         let answer = Arc::new(answer::parse(BODY).unwrap());
-        Entry { request: request(number), answer, freshness }
+        Entry { request: request(number), answer, freshness, client: None }
     }
 
     fn origin(service: &str) -> Origin {
@@ -288,6 +294,19 @@ mod tests {
         let head =
             json!({FORMAT: VERSION, "written": written, "services": services, "query": query});
         fs::write(path, format!("{head}\n{rest}")).unwrap();
+    }
+
+    #[test]
+    fn the_client_that_has_an_address_is_known_after_a_restart() {
+        let (_folder, path) = path();
+        let address = std::net::Ipv4Addr::new(192, 0, 2, 77);
+        let answer = Arc::new(answer::parse(br#"{"ip-address": "192.0.2.77"}"#).unwrap());
+        let client: Arc<[u8]> = Arc::new([1, 2, 255]);
+        write(&path, &[Entry { answer, client: Some(client), ..entry_of(1, HOUR, HOUR) }]).unwrap();
+        let mut cache = Cache::new(10);
+        read(&path, &mut cache).unwrap();
+        let found = cache.request_of_client(address, &[1, 2, 255], Instant::now());
+        assert_eq!(found, Some(&request(1)));
     }
 
     #[test]

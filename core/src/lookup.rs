@@ -458,6 +458,19 @@ impl<F: Fetch> LookupEngine<F> {
         state.cache.request_of(address, Instant::now().into_std()).cloned()
     }
 
+    /// The client has got the address that the kept answer to this request reserves: see
+    /// [`Cache::note_client`].
+    pub fn note_client(&self, request: &Arc<Request>, client: &Arc<[u8]>) {
+        self.0.state().cache.note_client(request, client);
+    }
+
+    /// The request by whose answer the client has got this address: see
+    /// [`Cache::request_of_client`].
+    pub fn request_of_client(&self, address: Ipv4Addr, client: &[u8]) -> Option<Arc<Request>> {
+        let now = Instant::now().into_std();
+        self.0.state().cache.request_of_client(address, client, now).cloned()
+    }
+
     /// At most `limit` kept answers with higher numbers than `after`, in the order of their
     /// numbers: see [`Cache::page`]. Fewer than `limit` are the last ones.
     pub fn page(&self, mut after: u64, limit: usize) -> Vec<Numbered> {
