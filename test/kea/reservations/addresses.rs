@@ -25,7 +25,7 @@ fn a_client_gets_its_address_wherever_the_subnet_has_it() {
             let client = client(&kea, 1);
             let ack = assert_gets(&client, address);
             assert_eq!(ack.chain().as_deref(), Some("somestring"));
-            kea.logged(&["REMOPTS_ACKED", &client.hwaddr(), &format!("ip-address {address}")]);
+            kea.logged(&["REMOPTS_ACKED", &client.hwaddr(), &format!("ip-address \"{address}\"")]);
             assert_eq!(kea.lease(address).expect("a lease")["subnet-id"], 1);
             // Renewal, reboot, and a client that has forgotten everything.
             assert_renews(&client, &ack);

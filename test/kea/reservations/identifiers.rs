@@ -40,7 +40,6 @@ fn the_address_is_found_in_every_way_in_which_kea_looks_for_it() {
             by("circuit-id"),
             by("client-id"),
             by("duid"),
-            by("flex-id"),
             json!({"host-reservation-identifiers": ["flex-id", "client-id", "circuit-id"]}),
             json!({"reservations-global": true, "reservations-in-subnet": true}),
             json!({"reservations-global": true, "reservations-in-subnet": false}),
@@ -69,6 +68,8 @@ fn where_kea_looks_for_no_reservation_a_line_says_that_the_address_is_not_given(
         for (entries, address) in [
             (json!({"reservations-in-subnet": false, "reservations-global": false}), OUT_OF_POOL),
             (json!({"reservations-out-of-pool": true}), IN_POOL),
+            // No library makes such an identifier.
+            (json!({"host-reservation-identifiers": ["flex-id"]}), OUT_OF_POOL),
             // Kea looks for it before the service is asked.
             (
                 json!({

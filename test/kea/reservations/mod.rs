@@ -23,6 +23,9 @@ use remote_opts_test_support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
 use remote_opts_test_support::service::{Answer, Request, Service, about};
 use remote_opts_test_support::{PATIENCE, wait_until, wait_until_within};
 
+/// The logger of Kea that says why Kea does not reply.
+const BAD_PACKETS: &str = "kea-dhcp4.bad-packets";
+
 /// An address of the pool that Kea would give to nobody before it has given away thousands.
 const IN_POOL: Ipv4Addr = Ipv4Addr::new(10, 77, 200, 1);
 
@@ -43,10 +46,8 @@ const SECOND: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 
 /// The answers about clients behind these ports. About all others the service knows nothing.
 fn saying(answers: &[(u32, Value)]) -> impl Fn(&Request) -> Answer + Send + Sync + use<> {
-    let answers: Vec<_> = answers
-        .iter()
-        .map(|(port, answer)| (about(*port), Answer::text(answer.to_string())))
-        .collect();
+    let answers: Vec<_> =
+        answers.iter().map(|(port, answer)| (about(*port), Answer::json(answer.clone()))).collect();
     move |request| {
         let answer = answers.iter().find(|(target, _)| *target == request.target);
         answer.map_or(Answer::status(404, ""), |(_, answer)| answer.clone())
@@ -62,7 +63,7 @@ fn setup(threads: Threads, service: &Service) -> Setup {
 fn setup_with(threads: Threads, service: &Service, parameters: Value) -> Setup {
     let mut all = json!({"url": service.url("/"), "cache-ttl": 0});
     all.as_object_mut().unwrap().extend(parameters.as_object().unwrap().clone());
-    without_hook(threads).hook(all).debug(HOOK_LOGGER)
+    without_hook(threads).hook(all).debug(HOOK_LOGGER).debug(BAD_PACKETS)
 }
 
 /// The same server without the hook.
@@ -132,10 +133,20 @@ fn assert_refused(client: &Client, ack: &Reply) {
     assert_eq!(reply.kind(), MessageType::Nak, "{reply:?}");
 }
 
+/// Checks that the client's renewal gets no reply: the address is in no pool, and Kea does not know
+/// it any more. (Kea refuses an address of a pool alone. As long as the client's lease lasts, it may
+/// use the address.)
+#[track_caller]
+fn assert_ignored(kea: &Kea, client: &Client, ack: &Reply) {
+    client.send_renewal(ack);
+    kea.logged(&["DHCP4_UNKNOWN_ADDRESS_REQUESTED", &client.tid()]);
+    assert!(!client.has_reply());
+}
+
 /// Checks that a line in the log says why Kea gives the client another address than the service.
 #[track_caller]
 fn assert_not_given(kea: &Kea, client: &Client, service: Ipv4Addr, given: Ipv4Addr) {
-    let what = format!("the service gives {service} and Kea gives {given}: ");
+    let what = format!("the service gives {service}, and Kea gives {given}: ");
     let line = kea.logged(&["REMOPTS_ADDRESS_NOT_GIVEN", &client.hwaddr(), &what]);
     assert!(line.starts_with("WARN"), "{line}");
     assert!(line.contains("in the answer to http://"), "{line}");

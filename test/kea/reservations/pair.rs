@@ -75,8 +75,7 @@ fn a_standby_that_cannot_ask_takes_no_address_away() {
         service.stop();
         let standby = pair.fail_over();
         client.send_renewal(&ack);
-        standby.logged(&["REMOPTS_NAK_HELD_BACK", &client.tid()]);
-        assert!(!client.has_reply());
+        standby.logged(&["REMOPTS_ACKED", &client.tid()]);
         service.start();
         wait_until("the end of the back-off", || {
             client.send_renewal(&ack);

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use serde_json::json;
 
 use super::{
-    IN_POOL, OUT_OF_POOL, assert_counts, assert_gets, assert_gets_dynamic, assert_refused,
-    assert_renews, client, saying, setup, subnet, without_hook,
+    IN_POOL, OUT_OF_POOL, assert_counts, assert_gets, assert_gets_dynamic, assert_ignored,
+    assert_refused, assert_renews, client, saying, setup, subnet, without_hook,
 };
 use crate::{about, in_both_modes, port};
 use remote_opts_test_support::load;
@@ -35,7 +35,7 @@ fn kea_serves_on_without_the_hook_and_with_it_again() {
             let lease = kea.lease(ack_inside.address());
             assert!(lease.is_some(), "the lease in the pool, round {round}");
             assert_renews(&inside, &ack_inside);
-            assert_refused(&outside, &ack_outside);
+            assert_ignored(&kea, &outside, &ack_outside);
             let ack = assert_gets_dynamic(&outside, &[]);
             assert_eq!(ack.option(12), None);
             assert_renews(&outside, &ack);
@@ -74,9 +74,9 @@ fn a_reload_forgets_no_address() {
     });
 }
 
-/// A configuration that Kea only looks at, or refuses, changes nothing.
+/// A configuration that Kea only looks at changes nothing, be the configuration good or bad.
 #[test]
-fn a_configuration_that_is_tested_or_refused_takes_no_address_away() {
+fn a_configuration_that_is_tested_takes_no_address_away() {
     in_both_modes(|threads| {
         let service = Service::scripted(saying(&[(1, json!({"ip-address": OUT_OF_POOL}))]));
         let kea = setup(threads, &service).start();
@@ -89,12 +89,11 @@ fn a_configuration_that_is_tested_or_refused_takes_no_address_away() {
         let mut bad = good;
         bad["Dhcp4"]["subnet4"] =
             json!([subnet(json!({"pools": [{"pool": "192.0.2.1-192.0.2.9"}]}))]);
-        for command in ["config-test", "config-set"] {
-            let refused = kea.command_with(command, bad.clone()).unwrap();
-            assert_eq!(refused["result"], 1, "{refused}");
-            assert_renews(&client, &ack);
-            assert_gets(&client, OUT_OF_POOL);
-        }
+        // (Kea 2.2 serves nobody any more after a `config-set` that it refuses.)
+        let refused = kea.command_with("config-test", bad).unwrap();
+        assert_eq!(refused["result"], 1, "{refused}");
+        assert_renews(&client, &ack);
+        assert_gets(&client, OUT_OF_POOL);
         kea.stop().assert_clean();
     });
 }
