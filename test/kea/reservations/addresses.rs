@@ -215,11 +215,15 @@ fn a_stranger_loses_an_address_that_the_service_gives_to_another_client() {
         let ack = stranger.request(&stranger.discover_address(IN_POOL));
         assert_eq!((ack.kind(), ack.address()), (MessageType::Ack, IN_POOL));
         assert_renews(&stranger, &ack);
-        service.script(saying(&[(1, json!({"ip-address": IN_POOL}))]));
+        let answer = json!({"ip-address": IN_POOL, "options": {"224": "the owner's"}});
+        service.script(saying(&[(1, answer)]));
         let owner = client(&kea, 1);
         assert_gets_dynamic(&owner, &[IN_POOL]);
-        // As with a reservation that was added to the configuration.
+        // As with a reservation that was added to the configuration. A stranger has the owner's
+        // options on no way either.
         assert_refused(&stranger, &ack);
+        let renewed = stranger.renew_without_relay(&ack);
+        assert_eq!((renewed.kind(), renewed.chain()), (MessageType::Nak, None), "{renewed:?}");
         assert_gets_dynamic(&stranger, &[IN_POOL]);
         wait_until_free(&kea, IN_POOL);
         assert_gets(&owner, IN_POOL);
