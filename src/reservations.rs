@@ -407,6 +407,9 @@ pub fn of_address(subnet: u32, address: Ipv4Addr) -> Option<ReservedHost> {
         Some(own) => own,
         None => {
             instance::current()?.engine.request_of(address)?;
+            if is_reserved_globally(subnet, address) {
+                return None;
+            }
             let nobody = Identifier { kind: IdentifierKind::HardwareAddress, value: NOBODY.into() };
             (String::new(), nobody)
         }
@@ -415,6 +418,16 @@ pub fn of_address(subnet: u32, address: Ipv4Addr) -> Option<ReservedHost> {
     let Identifier { kind, value } = identifier;
     let address = address.to_bits();
     Some(ReservedHost { subnet, kind, identifier: value.into_vec(), address, hostname })
+}
+
+/// Whether Kea's own sources reserve an address for a client in any subnet, where this counts in the
+/// given one. Kea asks by address in the subnet alone, and may ask about this very client. An
+/// exception of Kea's counts as no: the address is then nobody's, and safe.
+fn is_reserved_globally(subnet: u32, address: Ipv4Addr) -> bool {
+    let _asking = AskingOthers::begin();
+    let reserved = ffi::uses_global_reservations(subnet)
+        .and_then(|is_used| Ok(is_used && ffi::is_reserved(GLOBAL, address.to_bits())?));
+    reserved.unwrap_or(false)
 }
 
 /// Remembers what this thread gives Kea. `cached` are the subnets in which Kea may put it into its

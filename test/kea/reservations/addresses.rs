@@ -25,7 +25,7 @@ fn a_client_gets_its_address_wherever_the_subnet_has_it() {
             let client = client(&kea, 1);
             let ack = assert_gets(&client, address);
             assert_eq!(ack.chain().as_deref(), Some("somestring"));
-            kea.logged(&["REMOPTS_ACKED", &client.hwaddr(), &format!("ip-address \"{address}\"")]);
+            kea.logged(&["REMOPTS_ACKED", &client.hwaddr(), &format!("ip-address {address}")]);
             assert_eq!(kea.lease(address).expect("a lease")["subnet-id"], 1);
             // Renewal, reboot, and a client that has forgotten everything.
             assert_renews(&client, &ack);
@@ -210,7 +210,9 @@ fn no_stranger_gets_an_address_that_a_kept_answer_reserves() {
 fn a_stranger_loses_an_address_that_the_service_gives_to_another_client() {
     in_both_modes(|threads| {
         let service = Service::scripted(saying(&[]));
-        let kea = setup(threads, &service).start();
+        // Without a relay agent, the reply comes back to the test only with this variable.
+        let setup = setup(threads, &service).env("KEA_TEST_SEND_RESPONSES_TO_SOURCE", "1");
+        let kea = setup.start();
         let stranger = kea.client();
         let ack = stranger.request(&stranger.discover_address(IN_POOL));
         assert_eq!((ack.kind(), ack.address()), (MessageType::Ack, IN_POOL));
