@@ -49,6 +49,12 @@ ConstSubnet4Ptr find_subnet(std::uint32_t subnet) {
     return CfgMgr::instance().getCurrentCfg()->getCfgSubnets4()->getBySubnetId(subnet);
 }
 
+// Whether a parameter of the whole configuration is true.
+bool is_set(const char* parameter) {
+    const auto value = CfgMgr::instance().getCurrentCfg()->getConfiguredGlobal(parameter);
+    return value && value->boolValue();
+}
+
 }  // namespace
 
 Host::IdentifierType kea_kind(IdentifierKind kind) {
@@ -102,10 +108,10 @@ bool uses_global_reservations(std::uint32_t subnet) {
     if (!in_force.unspecified()) {
         return in_force.get();
     }
-    const auto global =
-        CfgMgr::instance().getCurrentCfg()->getConfiguredGlobal("reservations-global");
-    return global && global->boolValue();
+    return is_set("reservations-global");
 }
+
+bool looks_early_for_global_reservations() { return is_set("early-global-reservations-lookup"); }
 
 bool is_reserved_for(std::uint32_t subnet, IdentifierKind kind,
                      rust::Slice<const std::uint8_t> identifier) {

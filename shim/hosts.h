@@ -29,6 +29,9 @@ void read_network(std::uint32_t subnet, rust::Vec<std::uint32_t>& subnets);
 bool subnet_has(std::uint32_t subnet, std::uint32_t address);
 // Whether Kea looks for global reservations in this subnet (the parameter reservations-global).
 bool uses_global_reservations(std::uint32_t subnet);
+// Whether Kea looks for global reservations before it selects the packet's subnet (the parameter
+// early-global-reservations-lookup).
+bool looks_early_for_global_reservations();
 
 // Whether a source of Kea's has a reservation for the client of this identifier.
 bool is_reserved_for(std::uint32_t subnet, IdentifierKind kind,

@@ -73,6 +73,10 @@ struct Reservation {
     /// The packet's subnet, and the other subnets of its shared network.
     subnets: Vec<u32>,
     identifiers: Mutex<Vec<Identifier>>,
+    /// Whether Kea finds it among global reservations, too. Not where Kea looks for these before the
+    /// answer is there: it would find that of a packet that was parked, and not that of the client's
+    /// next packet.
+    is_global: bool,
     /// Decided when Kea asks for the reservation.
     standing: OnceLock<Standing>,
     /// Whether Kea has finished the packet, or a later packet of the client has come.
@@ -184,6 +188,7 @@ impl Held {
             hostname: hostname.unwrap_or_default().to_owned(),
             subnets,
             identifiers: Mutex::default(),
+            is_global: !ffi::looks_early_for_global_reservations()?,
             standing: OnceLock::new(),
             ended: AtomicBool::new(false),
         }));
@@ -363,8 +368,9 @@ pub fn of_client(subnet: u32, kind: IdentifierKind, value: &[u8]) -> Option<Rese
     if HELD.is_empty() || ASKS_OTHERS.get() {
         return None;
     }
-    let is_meant =
-        |reservation: &Reservation| subnet == GLOBAL || reservation.subnets.contains(&subnet);
+    let is_meant = |reservation: &Reservation| {
+        (subnet == GLOBAL && reservation.is_global) || reservation.subnets.contains(&subnet)
+    };
     let reservation = HELD.find(kind, value, is_meant)?;
     let identifier = Identifier { kind, value: value.into() };
     let host = reservation.host(subnet, &identifier)?;
