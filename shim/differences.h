@@ -28,11 +28,18 @@
 
 // Pkt::addClass(const ClientClass&, bool), which packet.cc calls and 3.0 does not have. A weak
 // reference lets Kea 3.0 open a library that was built for an earlier version, and refuse it by its
-// version. ClientClassDef::getRequired(), which queries.cc calls, is getAdditional() in 3.0. All
-// versions have the other functions that the shim calls.
+// version. ClientClassDef::getRequired(), which queries.cc calls, is getAdditional() in 3.0.
+// CfgSubnets4::getBySubnetId(), which hosts.cc calls, is a function of that name in 2.2 alone.
+// HostDataSourceFactory::registerFactory(), which host_source.cc calls, has one more argument
+// in 3.0. All versions have the other functions that the shim calls.
 __asm__(".weak _ZN3isc4dhcp3Pkt8addClassERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEb");
 __asm__(".weak _ZNK3isc4dhcp14ClientClassDef11getRequiredEv");
 __asm__(".weak _ZNK3isc4dhcp14ClientClassDef13getAdditionalEv");
+__asm__(".weak _ZNK3isc4dhcp11CfgSubnets413getBySubnetIdERKj");
+// clang-format off
+__asm__(".weak _ZN3isc4dhcp21HostDataSourceFactory15registerFactoryERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEERKSt8functionIFN5boost10shared_ptrINS0_18BaseHostDataSourceEEERKSt3mapIS7_S7_St4lessIS7_ESaISt4pairIS8_S7_EEEEEb");
+__asm__(".weak _ZN3isc4dhcp21HostDataSourceFactory15registerFactoryERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEERKSt8functionIFN5boost10shared_ptrINS0_18BaseHostDataSourceEEERKSt3mapIS7_S7_St4lessIS7_ESaISt4pairIS8_S7_EEEEEbSA_IFS7_vEE");
+// clang-format on
 
 namespace isc::dhcp {
 // Declared here, because its header, dhcpsrv/subnet.h, includes headers that Debian's kea-dev does

@@ -14,6 +14,7 @@
 
 #include <boost/pointer_cast.hpp>
 
+#include "kea-hook-remote-opts/shim/differences.h"
 #include "kea-hook-remote-opts/shim/packet.h"
 #include "kea-hook-remote-opts/src/ffi.rs.h"
 
