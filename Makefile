@@ -16,10 +16,14 @@ BOOT_PACKAGES := qemu-system-x86 seabios ipxe-qemu ovmf isc-dhcp-relay iproute2
 BENCH_PACKAGES := kea-admin valgrind gnuplot-nox
 # What `make lint` needs too.
 LINT_PACKAGES := clang-format
-# What `make deb` needs too: the tools that find a binary's packages and strip it, and cargo-deb.
-# cargo-deb 3.7.0 and later need a later Rust than 1.85, though they say otherwise.
-DEB_PACKAGES := binutils dpkg-dev
+# What `make deb` needs too: the tools that find a binary's packages and strip it; cargo-deb; and
+# cargo-cyclonedx and jq, which list the crates in the binaries. cargo-deb 3.7.0 and later need a
+# later Rust than 1.85, though they say otherwise.
+DEB_PACKAGES := binutils dpkg-dev jq
 CARGO_DEB := 3.6.3
+CARGO_CYCLONEDX := 0.5.9
+# What `make check-supply` needs: it needs Rust 1.88 itself.
+CARGO_DENY := 0.20.2
 
 CARGO ?= cargo
 # Where the programs are that the targets below run, whatever the environment says.
@@ -29,7 +33,15 @@ CXX_FILES = $(wildcard shim/*.h shim/*.cc test/kea/*.cc tools/demo-boot/src/*.c)
 # This command alone builds the library: for an operator, for the demo, for the tests, for the
 # benchmark and for the images. Built together with other packages, the library would be another
 # file: Cargo unites the features that packages of one build ask of a dependency.
-BUILD = $(CARGO) build --locked --release
+#
+# The folders of this machine stay out of it: a build in another folder makes the same file.
+# build.rs sees to the shim, CXXFLAGS to the C++ of cxx. Where RUSTFLAGS or CXXFLAGS is set, its
+# flags count instead of these.
+CARGO_HOME ?= $(HOME)/.cargo
+BUILD = $(CARGO) build --locked --release \
+    --config 'build.rustflags = ["--remap-path-prefix=$(CARGO_HOME)=/cargo", \
+        "--remap-path-prefix=$(CURDIR)=/build"]' \
+    --config 'env.CXXFLAGS = "-ffile-prefix-map=$(CARGO_HOME)=/cargo"'
 
 # The Debian release, and with it the Kea, of targets that run in Docker: trixie (2.6), forky (3.0).
 DEBIAN ?= trixie
@@ -65,16 +77,20 @@ BENCHMARKS := docs/benchmark
 MEASURED := core src shim messages test/support tools/bench build.rs Cargo.toml Cargo.lock
 COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(MEASURED) || echo +)
 
-.PHONY: all build client install uninstall deb check-deb cargo-deb deb-docker test-package deps demo demo-boot \
-    test test-core test-docker core-docker rig foreign-version fuzz bench bench-quick bench-docker \
+.PHONY: all build library client install uninstall deb check-deb deb-docker test-package deps demo \
+    demo-boot test test-core test-docker core-docker rig foreign-version fuzz bench bench-quick bench-docker \
     bench-image bench-report storm storm-docker lint check-house check-install \
-    docs
+    check-supply check-advisories check-reproducible cargo-deb cargo-deny cargo-cyclonedx docs
 
 all: build
 
 # The library that Kea loads: target/release/libremote_opts.so.
 build:
 	@$(call install,$(BUILD_PACKAGES))
+	@$(MAKE) --no-print-directory library
+
+# The same, where all packages are there: the tests that need the library build it by this target.
+library:
 	@$(check_cargo)
 	$(BUILD)
 
@@ -126,7 +142,7 @@ check-install: build client
 	test/install
 
 # The Debian package for the Kea of this machine, in target/debian.
-deb: build client cargo-deb
+deb: build client cargo-deb cargo-cyclonedx
 	@$(call install,$(DEB_PACKAGES))
 	@rm -rf target/package
 	@$(MAKE) --silent install DESTDIR=$(CURDIR)/target/package/root PREFIX=/usr
@@ -137,9 +153,11 @@ check-deb: deb
 	DEBIAN=$$(. /etc/os-release && echo "$$VERSION_CODENAME") test/package target/debian/*.deb
 
 cargo-deb:
-	@$(check_cargo)
-	@$(CARGO) deb --version 2>/dev/null | grep -qx 'cargo-deb $(CARGO_DEB)' || \
-	    $(CARGO) install --locked --version $(CARGO_DEB) cargo-deb
+	@$(call install_tool,deb,$(CARGO_DEB))
+cargo-cyclonedx:
+	@$(call install_tool,cyclonedx,$(CARGO_CYCLONEDX))
+cargo-deny:
+	@$(call install_tool,deny,$(CARGO_DENY))
 
 # The Debian package for the Kea of another Debian release, in target/debian/$(DEBIAN). lintian must
 # find no error in it.
@@ -147,7 +165,8 @@ deb-docker:
 	docker build --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target build \
 	    --tag $(BUILD_IMAGE) .
 	docker build --file packaging/Dockerfile --build-arg BUILD=$(BUILD_IMAGE) \
-	    --build-arg CARGO_DEB=$(CARGO_DEB) --tag $(DEB_IMAGE) .
+	    --build-arg CARGO_DEB=$(CARGO_DEB) --build-arg CARGO_CYCLONEDX=$(CARGO_CYCLONEDX) \
+	    --tag $(DEB_IMAGE) .
 	rm -rf $(DEB)
 	mkdir -p $(DEB)
 	docker run --rm $(DEB_IMAGE) tar -c -C target/debian . | tar -x --no-same-owner -C $(DEB)
@@ -253,6 +272,8 @@ bench-report:
 docs:
 	$(CARGO) run --quiet --locked --package remote-opts-core --example documents
 
+# A warning about C++ is an error here and in CI.
+lint: export REMOPTS_WERROR := 1
 lint: deps check-house
 	@$(call install,$(LINT_PACKAGES))
 	$(CARGO) fmt --all --check
@@ -263,12 +284,32 @@ lint: deps check-house
 check-house:
 	test/house
 
+# Where the crates come from, their licences, and which of them are there twice: deny.toml.
+check-supply: cargo-deny
+	$(DENY) -D unmatched-skip -D unnecessary-skip bans licenses sources
+
+# Which crates have known faults or were taken back. Needs RustSec's database from the internet, and
+# fails without it. CI does not run it: a new advisory is no fault of the change that CI tries.
+check-advisories: cargo-deny
+	$(DENY) advisories
+
+DENY = $(CARGO) deny --locked --workspace check --hide-inclusion-graph
+
+# The library once more, elsewhere: it must be the same file.
+check-reproducible: build
+	test/reproducible
+
 deps:
 	@$(call install,$(PACKAGES))
 	@$(check_cargo)
 
 check_cargo = command -v $(CARGO) >/dev/null || \
 	{ echo 'Rust 1.85 or later is needed, with cargo in the PATH' >&2; exit 1; }
+
+# Installs version $(2) of the program cargo-$(1).
+install_tool = $(check_cargo); \
+	$(CARGO) $(1) --version 2>/dev/null | grep -q ' $(2)$$' || \
+	    $(CARGO) install --locked --version $(2) cargo-$(1)
 
 build_bench = $(BUILD) --quiet && $(BUILD) --quiet --package remote-opts-bench
 

@@ -8,6 +8,7 @@
 //! it, so that a server of another version can open the library and refuse it by its version. The
 //! unit tests, which Kea does not load, are linked with Kea's libraries.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -47,12 +48,18 @@ fn run() -> Result<()> {
     // dhcpsrv/cfgmgr.h of Kea 3.0 includes a header that needs two definitions of Kea's config.h,
     // which is not installed.
     shim.define("CONFIG_H_WAS_INCLUDED", None).define("WITH_OPENSSL", None);
+    warn(&mut shim);
+    harden(&mut shim)?;
+    forget_folders(&mut shim, &out)?;
     // cxx_build tells cargo to watch the bridges alone. Without this, a changed shim would not be
     // compiled again.
     println!("cargo:rerun-if-changed=shim");
     println!("cargo:rerun-if-changed=shim/stand-ins");
-    for entry in fs::read_dir("shim")? {
-        let path = entry?.path();
+    // In order of their names, not in the order of the folder: each build links alike.
+    let mut files =
+        fs::read_dir("shim")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.sort();
+    for path in files {
         println!("cargo:rerun-if-changed={}", path.display());
         if path.extension().is_some_and(|extension| extension == "cc") {
             shim.file(path);
@@ -64,6 +71,16 @@ fn run() -> Result<()> {
     shim.cargo_metadata(false).compile("remopts_shim");
     println!("cargo:rustc-link-search=native={}", out.display());
 
+    for object in hide_bridge(&out)? {
+        println!("cargo:rustc-link-arg-cdylib={}", object.display());
+    }
+    // What the linker is to do whatever the defaults of this Rust: all addresses of functions are
+    // resolved when the library is opened, and are read-only from then on; no stack is executable;
+    // no code is written to. (Functions that a foreign Kea lacks are weak: see
+    // shim/differences.h.)
+    for option in ["relro", "now", "noexecstack", "text"] {
+        println!("cargo:rustc-link-arg-cdylib=-Wl,-z,{option}");
+    }
     // References inside the library are bound inside the library: no other hook library can take
     // them over.
     println!("cargo:rustc-link-arg-cdylib=-Wl,-Bsymbolic");
@@ -73,6 +90,83 @@ fn run() -> Result<()> {
     // in a thread of the library, and cannot be interrupted.
     println!("cargo:rustc-link-arg-cdylib=-Wl,-z,nodelete");
     kea.link_unit_tests(&out)
+}
+
+/// Has the compiler warn of doubtful code. Kea's headers are system headers: no warning is about
+/// them. A later compiler may find more, which must not stop a user's build: a warning is an error
+/// only where `REMOPTS_WERROR` is set, as `make lint` and CI do.
+fn warn(shim: &mut cc::Build) {
+    println!("cargo:rerun-if-env-changed=REMOPTS_WERROR");
+    shim.warnings(true).flag("-Wconversion");
+    shim.warnings_into_errors(env::var_os("REMOPTS_WERROR").is_some());
+}
+
+/// Has the compiler add checks that end the process where code would otherwise write past an end.
+fn harden(shim: &mut cc::Build) -> Result<()> {
+    shim.flag("-fstack-protector-strong").flag_if_supported("-fstack-clash-protection");
+    shim.define("_GLIBCXX_ASSERTIONS", None);
+    // The C library checks sizes only in optimized code, and warns otherwise. A C library or
+    // compiler that has no level 3 takes it as level 2. Some compilers define a level themselves.
+    if env::var("OPT_LEVEL")? != "0" {
+        shim.flag("-U_FORTIFY_SOURCE").flag("-D_FORTIFY_SOURCE=3");
+    }
+    match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        "x86_64" => shim.flag("-fcf-protection"),
+        "aarch64" => shim.flag("-mbranch-protection=standard"),
+        _ => shim,
+    };
+    Ok(())
+}
+
+/// Keeps the folders of this machine out of the object files, as `make build` does for Rust: a
+/// build in another folder makes the same library.
+fn forget_folders(shim: &mut cc::Build, out: &Path) -> Result<()> {
+    let source = env::var("CARGO_MANIFEST_DIR")?;
+    // The last one that fits counts.
+    shim.flag(format!("-ffile-prefix-map={source}=."));
+    shim.flag(format!("-ffile-prefix-map={}=out", out.display()));
+    Ok(())
+}
+
+/// Compiles an object that hides the functions of the bridges, and returns its file.
+///
+/// rustc exports each function of Rust that C++ may call, and has no means to export less. A linker
+/// keeps the narrowest visibility with which any object names a symbol. So the object names each of
+/// these functions, as hidden.
+fn hide_bridge(out: &Path) -> Result<Vec<PathBuf>> {
+    // What cxx has generated for this library's bridges, and cxx's own C++ without its macros.
+    let mut texts = Vec::new();
+    for bridge in BRIDGES {
+        let path = format!("cxxbridge/sources/kea-hook-remote-opts/{bridge}.cc");
+        texts.push(fs::read_to_string(out.join(path))?);
+    }
+    let header = PathBuf::from(env::var("DEP_CXXBRIDGE1_HEADER")?);
+    let source = header.with_file_name("../src/cxx.cc");
+    let expanded = cc::Build::new().cpp(true).std("c++17").file(source).try_expand()?;
+    texts.push(String::from_utf8(expanded)?);
+
+    let names: BTreeSet<&str> = texts
+        .iter()
+        .flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || "_$".contains(c))))
+        .filter(|word| word.contains("cxxbridge1$"))
+        .collect();
+    // Weak: not every function is in the library. The linker leaves out the table itself, to which
+    // nothing refers.
+    let mut source = String::new();
+    for name in &names {
+        writeln!(
+            source,
+            "extern \"C\" __attribute__((visibility(\"hidden\"), weak)) char {name}[];"
+        )?;
+    }
+    source += "__attribute__((used)) static char* const hidden[] = {\n";
+    for name in &names {
+        writeln!(source, "    {name},")?;
+    }
+    source += "};\n";
+    let file = out.join("hidden.cc");
+    fs::write(&file, source)?;
+    Ok(cc::Build::new().cpp(true).cargo_metadata(false).file(file).try_compile_intermediates()?)
 }
 
 /// Where Kea's headers and libraries are.

@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use crate::project;
 
@@ -27,28 +26,19 @@ pub fn path() -> &'static Path {
     })
 }
 
-/// Builds the library, and returns the path that Cargo reports.
+/// Builds the library, and returns its path.
 fn build() -> Result<PathBuf> {
     // `cargo test` and `cargo run` name the Cargo that runs them.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = Command::new("make")
         .current_dir(project())
-        .args(["build", "--locked", "--release", "--package", "kea-hook-remote-opts"])
-        // Errors of the compiler go to standard error, the names of files to standard output.
-        .args(["--quiet", "--message-format", "json-render-diagnostics"])
+        .args(["--silent", "library"])
+        .env("CARGO", cargo)
+        .env("CARGO_TERM_QUIET", "true")
+        // Errors of the compiler are shown as they come.
         .stderr(Stdio::inherit())
         .output()
-        .context("cargo")?;
-    ensure!(output.status.success(), "cargo build ended with {}", output.status);
-    let messages = String::from_utf8(output.stdout)?;
-    let files = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["reason"] == "compiler-artifact")
-        .filter(|message| message["target"]["name"] == "remote_opts");
-    let mut library = files.filter_map(|mut message| match message["filenames"][0].take() {
-        Value::String(file) if file.ends_with(".so") => Some(PathBuf::from(file)),
-        _ => None,
-    });
-    library.next().context("cargo build names no libremote_opts.so")
+        .context("make")?;
+    ensure!(output.status.success(), "make library ended with {}", output.status);
+    Ok(project().join("target/release/libremote_opts.so"))
 }
