@@ -114,8 +114,10 @@ struct Reservations {
     /// How many are held. Most packets have no reservation, and must not wait for a lock.
     number: AtomicUsize,
     /// By the value of each identifier of their clients.
-    by_value: Mutex<Option<HashMap<Box<[u8]>, Vec<Entry>>>>,
+    by_value: Mutex<Option<ByValue>>,
 }
+
+type ByValue = HashMap<Box<[u8]>, Vec<Entry>>;
 
 struct Entry {
     kind: IdentifierKind,
@@ -131,7 +133,7 @@ impl Reservations {
         self.number.load(Ordering::Relaxed) == 0
     }
 
-    fn by_value(&self) -> MutexGuard<'_, Option<HashMap<Box<[u8]>, Vec<Entry>>>> {
+    fn by_value(&self) -> MutexGuard<'_, Option<ByValue>> {
         self.by_value.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
