@@ -20,6 +20,7 @@ use remote_opts_core::config::{OnError, OnMiss};
 use remote_opts_core::filter::{is_edited, message_type};
 use remote_opts_core::guard::guard;
 use remote_opts_core::lookup::{Outcome, Question, Source};
+use remote_opts_core::parking::{Ending, Parked, Place};
 use remote_opts_core::request::Request;
 use remote_opts_core::throttle::Throttle;
 
@@ -32,8 +33,7 @@ use crate::log::{
     REMOPTS_LOOKUP_EMPTY, REMOPTS_NAK_HELD_BACK, REMOPTS_NOT_EDITED, REMOPTS_PARKING_FULL,
     REMOPTS_RETRANSMISSION, REMOPTS_STALE, REMOPTS_SUPERSEDED,
 };
-use crate::main_thread::{MainThread, Work};
-use crate::parking::{ParkedPacket, ParkingPlaces, Place, Slot};
+use crate::parking::ParkedPacket;
 use crate::query::{self, Admission, SubOptions};
 use crate::reply::{self, Written};
 use crate::reservations::{self, Held, Standing};
@@ -379,9 +379,7 @@ impl PacketLookup {
             None if !ffi::can_park() => wait(instance, question),
             None => {
                 let client = &question.transaction.client;
-                if let Some(earlier) = instance.places.let_go_of(client) {
-                    // Else the earlier lookup's end would be taken for the end of this exchange.
-                    instance.engine.forget(&earlier, client);
+                if instance.places.supersede(&instance.engine, client) {
                     self.0.debug(&REMOPTS_SUPERSEDED);
                     statistics::SUPERSEDED.count();
                 }
@@ -409,15 +407,9 @@ impl PacketLookup {
         place: Place,
     ) -> Result<(), cxx::Exception> {
         let packet = ParkedPacket::park(callout, query, place)?;
-        let slot = instance.places.keep(&self.0.question, packet);
-        let lookup = Arc::clone(&self.0);
-        let (places, main_thread) =
-            (Arc::clone(&instance.places), Arc::clone(&instance.main_thread));
-        let deliver = move |outcome| {
-            let parked = Parked { places, slot, lookup };
-            parked.deliver(outcome, &main_thread);
-        };
-        instance.engine.wait(self.0.question.clone(), Box::new(deliver));
+        let (question, lookup) = (self.0.question.clone(), Arc::clone(&self.0));
+        let main_thread = instance.main_thread.queue();
+        instance.places.wait(&instance.engine, question, packet, lookup, main_thread);
         Ok(())
     }
 
@@ -498,68 +490,16 @@ fn wait(instance: &Instance, question: &Question) -> Outcome {
     outcome.unwrap_or_else(|_| instance.engine.leave(question, true))
 }
 
-/// A parked packet, as its lookup knows it.
-struct Parked {
-    places: Arc<ParkingPlaces>,
-    slot: Slot,
-    lookup: Arc<Lookup>,
-}
-
-impl Parked {
-    /// Takes the outcome from the engine. Called in any thread.
-    fn deliver(self, outcome: Outcome, main_thread: &MainThread) {
-        match outcome {
-            Outcome::LetGo => self.let_go(),
-            // The client's next packet has taken the place: there is nothing to do.
-            _ if self.slot.is_empty() => {}
-            outcome => main_thread.give(Box::new(Settled { parked: self, outcome })),
-        }
-    }
-
-    /// The packet. `None` where the client's next packet has taken its place.
-    fn take(&self) -> Option<ParkedPacket> {
-        self.places.take_out(&self.lookup.question.transaction.client, &self.slot)
-    }
-
-    fn let_go(&self) {
-        if let Some(packet) = self.take() {
-            packet.let_go();
-        }
-    }
-}
-
-/// However the lookup ends, by a bug too, no packet stays in Kea's parking lot.
-impl Drop for Parked {
-    fn drop(&mut self) {
-        self.let_go();
-    }
-}
-
-/// A parked packet whose lookup has an outcome, on its way to Kea's main thread.
-struct Settled {
-    parked: Parked,
-    outcome: Outcome,
-}
-
-impl Work for Settled {
-    fn run(self: Box<Self>) {
-        let Settled { parked, outcome } = *self;
-        let Some(packet) = parked.take() else {
-            return;
-        };
-        let lookup = &parked.lookup;
-        let failed = Verdict::on(&Outcome::Failed, lookup.terms);
-        let verdict = guard(failed, || lookup.settle(outcome, packet.query()));
+impl Ending<ParkedPacket> for Lookup {
+    fn end(&self, outcome: Outcome, packet: ParkedPacket) {
+        let failed = Verdict::on(&Outcome::Failed, self.terms);
+        let verdict = guard(failed, || self.settle(outcome, packet.query()));
         // The error says that there is an outcome: the bug came after it.
-        let _ = lookup.outcome.set(Outcome::Failed);
+        let _ = self.outcome.set(Outcome::Failed);
         match verdict {
             Verdict::Continue => packet.resume(),
             Verdict::Drop => packet.let_go(),
         }
-    }
-
-    fn let_go(self: Box<Self>) {
-        self.parked.let_go();
     }
 }
 

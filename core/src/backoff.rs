@@ -4,13 +4,13 @@
 //! A back-off is about one request. Whether a service is up is the matter of
 //! [`crate::failover`], which owns the back-offs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
-use tokio::time::Instant;
 
 use crate::request::Request;
+use crate::sync::{Instant, Mutex, MutexGuard};
 
 /// The time of a request's first back-off. Each failure in a row doubles it.
 const FIRST: Duration = Duration::from_secs(1);

@@ -7,12 +7,10 @@
 //!
 //! The lookup engine asks. Runs on the runtime's thread, but for functions that say otherwise.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::backoff::BackOffs;
@@ -20,6 +18,7 @@ use crate::event::{Event, Label, Listener, Next};
 use crate::fetch::{Blame, Failure, Fetch, Found};
 use crate::probe::{self, Wanted};
 use crate::request::{Request, ServiceUrl};
+use crate::sync::{AtomicBool, AtomicU32, Handle, Instant, Mutex, MutexGuard, timeout};
 
 /// A service is down when so many different requests in a row failed at it.
 const DOWN_AFTER: usize = 3;

@@ -22,7 +22,10 @@
 //! | [`fetch`] | the trait between engine and HTTP, with what comes of a request | HTTP |
 //! | [`http`] | the HTTP client, TLS files, Cache-Control | |
 //! | [`event`] | what the engine reports, and the trait of who listens | HTTP |
+//! | [`parking`] | places in the parking lot, and the packets that wait there | HTTP |
+//! | [`work`] | work for one thread, in the order in which it is given | HTTP |
 //! | [`guard`] | panics end here | |
+//! | [`sync`] | locks, time and tasks: std's and tokio's | |
 //! | [`runtime`] | the one thread on which requests are made | |
 //! | [`throttle`] | keeps an event that may come with every packet from filling the log | |
 #![forbid(unsafe_code)]
@@ -40,8 +43,11 @@ pub mod guard;
 pub mod hexadecimal;
 pub mod http;
 pub mod lookup;
+pub mod parking;
 pub mod probe;
 pub mod request;
 pub mod reserved;
 pub mod runtime;
+pub mod sync;
 pub mod throttle;
+pub mod work;

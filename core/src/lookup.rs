@@ -14,11 +14,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::runtime::Handle;
-use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
+use std::sync::{Arc, PoisonError};
 
 use crate::answer::Answer;
 use crate::cache::{self, Cache, Fill, Freshness, Known, Numbered, Transaction};
@@ -27,6 +23,7 @@ use crate::failover::{Failover, Readiness, Retried, ServiceStatus, Unanswered};
 use crate::fetch::{Fetch, Found};
 use crate::guard::guard;
 use crate::request::Request;
+use crate::sync::{Handle, Instant, Mutex, MutexGuard, sleep_until, yield_now};
 
 /// The most lookups that stand in line.
 const MOST_IN_LINE: usize = 250_000;

@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::request::Request;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The time from one probe of a service to the next.
 pub const INTERVAL: Duration = Duration::from_secs(1);
