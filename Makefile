@@ -78,7 +78,7 @@ MEASURED := core src shim messages test/support tools/bench build.rs Cargo.toml 
 COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(MEASURED) || echo +)
 
 .PHONY: all build library client install uninstall deb check-deb deb-docker test-package deps demo \
-    demo-boot test test-core test-docker core-docker rig foreign-version fuzz bench bench-quick bench-docker \
+    demo-boot test test-core model test-docker core-docker rig foreign-version fuzz bench bench-quick bench-docker \
     bench-image bench-report storm storm-docker lint check-house check-install \
     check-supply check-advisories check-reproducible cargo-deb cargo-deny cargo-cyclonedx docs
 
@@ -200,6 +200,14 @@ test: deps
 test-core:
 	$(CARGO) test --locked --package remote-opts-core
 
+# The engine, the parking places and the main thread's work in one order of steps after the other:
+# docs/decisions/model.md. MODEL_SECONDS is the time, MODEL_SEED the first seed. When an order fails,
+# the last line says with which MODEL_REPLAY the same orders are tried again.
+model:
+	@$(check_cargo)
+	@RUSTFLAGS='--cfg shuttle' CARGO_TARGET_DIR=target/model \
+	    $(CARGO) test --quiet --locked --package remote-opts-core --profile model --test model
+
 # All tests, against the Kea of another Debian release.
 test-docker:
 	docker build --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target test .
@@ -279,6 +287,8 @@ lint: deps check-house
 	$(CARGO) fmt --all --check
 	clang-format --dry-run -Werror $(CXX_FILES)
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTFLAGS='--cfg shuttle' CARGO_TARGET_DIR=target/model \
+	    $(CARGO) clippy --locked --package remote-opts-core --test model -- -D warnings
 
 # The border between the adapter and core.
 check-house:

@@ -25,7 +25,7 @@
 //! | [`parking`] | places in the parking lot, and the packets that wait there | HTTP |
 //! | [`work`] | work for one thread, in the order in which it is given | HTTP |
 //! | [`guard`] | panics end here | |
-//! | [`sync`] | locks, time and tasks: std's and tokio's | |
+//! | [`sync`] | locks, time and tasks: std's and tokio's, or those of the model | |
 //! | [`runtime`] | the one thread on which requests are made | |
 //! | [`throttle`] | keeps an event that may come with every packet from filling the log | |
 #![forbid(unsafe_code)]
