@@ -5,6 +5,7 @@
 
 #include <asiolink/io_address.h>
 #include <dhcpsrv/base_host_data_source.h>
+#include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/host.h>
 #include <dhcpsrv/host_data_source_factory.h>
 #include <dhcpsrv/host_mgr.h>
@@ -21,6 +22,7 @@
 
 using isc::asiolink::IOAddress;
 using isc::dhcp::BaseHostDataSource;
+using isc::dhcp::CfgMgr;
 using isc::dhcp::ConstHostCollection;
 using isc::dhcp::ConstHostPtr;
 using isc::dhcp::Host;
@@ -47,7 +49,9 @@ ConstHostPtr host(const ReservedHost& reserved) {
 ConstHostCollection hosts(const rust::Vec<ReservedHost>& reserved) {
     ConstHostCollection collection;
     for (const auto& each : reserved) {
-        collection.push_back(host(each));
+        if (const auto found = host(each)) {
+            collection.push_back(found);
+        }
     }
     return collection;
 }
@@ -113,7 +117,7 @@ class HostSource : public BaseHostDataSource {
     ConstHostPtr get6(const SubnetID&, const IOAddress&) const override { return nullptr; }
 
     // Kea hands each new reservation to all its sources. This one leaves it to the databases.
-    void add(const HostPtr&) override { refuse_if_alone(); }
+    void add(const HostPtr& host) override { refuse_without_database(*host); }
     bool del(const SubnetID&, const IOAddress&) override { return false; }
     bool del4(const SubnetID&, const Host::IdentifierType&, const std::uint8_t*,
               const std::size_t) override {
@@ -124,15 +128,20 @@ class HostSource : public BaseHostDataSource {
         return false;
     }
     // Kea 2.2 does not have this function.
-    void update(const HostPtr&) IN_LATER_KEA { refuse_if_alone(); }
+    void update(const HostPtr& host) IN_LATER_KEA { refuse_without_database(*host); }
 
     // One address may be reserved for many clients, or for one: the source takes both.
     bool setIPReservationsUnique(const bool) override { return true; }
 
   private:
-    // Else a command that adds a reservation would seem to succeed, where there is no database.
-    void refuse_if_alone() const {
-        if (HostMgr::instance().getHostDataSource().get() == this) {
+    // Else a command that adds a reservation would seem to succeed, where there is no database and
+    // the command does not add to the configuration.
+    static void refuse_without_database(const Host& host) {
+        const auto configuration = CfgMgr::instance().getCurrentCfg();
+        const auto& identifier = host.getIdentifier();
+        const auto configured = configuration->getCfgHosts()->get4(
+            host.getIPv4SubnetID(), host.getIdentifierType(), identifier.data(), identifier.size());
+        if (!configured && configuration->getCfgDbAccess()->getHostDbAccessStringList().empty()) {
             isc_throw(isc::NotImplemented,
                       "there is no host database: the reservations of libremote_opts come from its "
                       "service, and cannot be changed here");

@@ -4,6 +4,7 @@
 #include "kea-hook-remote-opts/shim/hosts.h"
 
 #include <asiolink/io_address.h>
+#include <cc/data.h>
 #include <dhcp/dhcp4.h>
 #include <dhcp/duid.h>
 #include <dhcpsrv/cache_host_data_source.h>
@@ -12,6 +13,7 @@
 #include <dhcpsrv/lease_mgr_factory.h>
 #include <dhcpsrv/shared_network.h>
 
+#include <algorithm>
 #include <boost/pointer_cast.hpp>
 
 #include "kea-hook-remote-opts/shim/differences.h"
@@ -50,10 +52,42 @@ ConstSubnet4Ptr find_subnet(std::uint32_t subnet) {
     return CfgMgr::instance().getCurrentCfg()->getCfgSubnets4()->getBySubnetId(subnet);
 }
 
-// Whether a parameter of the whole configuration is true.
-bool is_set(const char* parameter) {
+// The value of a parameter of the whole configuration.
+bool is_set(const char* parameter, bool by_default) {
     const auto value = CfgMgr::instance().getCurrentCfg()->getConfiguredGlobal(parameter);
-    return value && value->boolValue();
+    return value ? value->boolValue() : by_default;
+}
+
+// The value of a parameter that a subnet has itself, or its shared network, or the configuration.
+// Step by step: a function of Kea's own that does it in one step numbers the parameters by a header
+// that Debian 12's kea-dev does not have.
+template <typename Own>
+bool in_force(std::uint32_t subnet, Own own, const char* parameter, bool by_default) {
+    const auto found = find_subnet(subnet);
+    if (!found) {
+        return false;
+    }
+    auto value = own(*found);
+    SharedNetwork4Ptr network;
+    found->getSharedNetwork(network);
+    if (value.unspecified() && network) {
+        value = own(*network);
+    }
+    return value.unspecified() ? is_set(parameter, by_default) : value.get();
+}
+
+// What the library's own reservations have in their user context.
+const char* const OWN = "remote-opts";
+
+bool is_own(const Host& host) {
+    const auto context = host.getContext();
+    return context && context->contains(OWN);
+}
+
+// Null where Kea has no cache of reservations. The cache is the first of Kea's sources.
+boost::shared_ptr<CacheHostDataSource> find_cache() {
+    return boost::dynamic_pointer_cast<CacheHostDataSource>(
+        HostMgr::instance().getHostDataSource());
 }
 
 }  // namespace
@@ -92,44 +126,57 @@ bool subnet_has(std::uint32_t subnet, std::uint32_t address) {
     return found && found->inRange(IOAddress(address));
 }
 
-bool uses_global_reservations(std::uint32_t subnet) {
-    const auto found = find_subnet(subnet);
-    if (!found) {
-        return false;
-    }
-    // Step by step: a function of Kea's own that does it in one step numbers the parameters by a
-    // header that Debian 12's kea-dev does not have.
-    const auto own = Network::Inheritance::NONE;
-    auto in_force = found->getReservationsGlobal(own);
-    SharedNetwork4Ptr network;
-    found->getSharedNetwork(network);
-    if (in_force.unspecified() && network) {
-        in_force = network->getReservationsGlobal(own);
-    }
-    if (!in_force.unspecified()) {
-        return in_force.get();
-    }
-    return is_set("reservations-global");
+bool uses_subnet_reservations(std::uint32_t subnet) {
+    const auto own = [](const Network& network) {
+        return network.getReservationsInSubnet(Network::Inheritance::NONE);
+    };
+    return in_force(subnet, own, "reservations-in-subnet", true);
 }
 
-bool looks_early_for_global_reservations() { return is_set("early-global-reservations-lookup"); }
+bool uses_global_reservations(std::uint32_t subnet) {
+    const auto own = [](const Network& network) {
+        return network.getReservationsGlobal(Network::Inheritance::NONE);
+    };
+    return in_force(subnet, own, "reservations-global", false);
+}
+
+bool looks_early_for_global_reservations() {
+    return is_set("early-global-reservations-lookup", false);
+}
+
+void mark_own(Host& host) {
+    static const auto context = [] {
+        const auto map = isc::data::Element::createMap();
+        map->set(OWN, isc::data::Element::create(true));
+        return map;
+    }();
+    host.setContext(context);
+}
 
 bool is_reserved_for(std::uint32_t subnet, IdentifierKind kind,
                      rust::Slice<const std::uint8_t> identifier) {
-    return HostMgr::instance().get4(subnet, kea_kind(kind), identifier.data(), identifier.size()) !=
-           nullptr;
+    const auto host =
+        HostMgr::instance().get4(subnet, kea_kind(kind), identifier.data(), identifier.size());
+    return host && !is_own(*host);
 }
 
 bool is_reserved(std::uint32_t subnet, std::uint32_t address) {
-    return HostMgr::instance().get4(subnet, IOAddress(address)) != nullptr;
+    // All of them: Kea throws an exception where it is asked for one and there are several.
+    const auto hosts = HostMgr::instance().getAll4(subnet, IOAddress(address));
+    return std::any_of(hosts.begin(), hosts.end(), [](const auto& host) { return !is_own(*host); });
+}
+
+bool has_host_cache() noexcept {
+    try {
+        return find_cache() != nullptr;
+    } catch (...) {
+        return false;
+    }
 }
 
 void forget_cached(std::uint32_t subnet, IdentifierKind kind,
                    rust::Slice<const std::uint8_t> identifier) {
-    // Kea's cache is the first of its sources.
-    const auto cache =
-        boost::dynamic_pointer_cast<CacheHostDataSource>(HostMgr::instance().getHostDataSource());
-    if (cache) {
+    if (const auto cache = find_cache()) {
         cache->del4(subnet, kea_kind(kind), identifier.data(), identifier.size());
     }
 }

@@ -27,17 +27,23 @@ void read_identifier_kinds(rust::Vec<IdentifierKind>& kinds);
 void read_network(std::uint32_t subnet, rust::Vec<std::uint32_t>& subnets);
 // Whether the address belongs to the subnet, inside or outside of its pools.
 bool subnet_has(std::uint32_t subnet, std::uint32_t address);
+// Whether Kea looks for the subnet's own reservations (the parameter reservations-in-subnet).
+bool uses_subnet_reservations(std::uint32_t subnet);
 // Whether Kea looks for global reservations in this subnet (the parameter reservations-global).
 bool uses_global_reservations(std::uint32_t subnet);
 // Whether Kea looks for global reservations before it selects the packet's subnet (the parameter
 // early-global-reservations-lookup).
 bool looks_early_for_global_reservations();
 
-// Whether a source of Kea's has a reservation for the client of this identifier.
+// Marks a reservation as one of the library's own, which Kea's cache may have.
+void mark_own(isc::dhcp::Host& host);
+// Whether a source of Kea's has a reservation of its own for the client of this identifier.
 bool is_reserved_for(std::uint32_t subnet, IdentifierKind kind,
                      rust::Slice<const std::uint8_t> identifier);
-// Whether a source of Kea's reserves this address.
+// Whether a source of Kea's has a reservation of its own of this address.
 bool is_reserved(std::uint32_t subnet, std::uint32_t address);
+// Whether Kea has a cache of reservations.
+bool has_host_cache() noexcept;
 // Takes the reservation of this identifier out of Kea's cache of reservations, if there is a cache.
 void forget_cached(std::uint32_t subnet, IdentifierKind kind,
                    rust::Slice<const std::uint8_t> identifier);

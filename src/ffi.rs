@@ -11,13 +11,13 @@ pub use bridge::{
 };
 pub(crate) use bridge::{
     add_to_statistic, can_park, definition_by_code, definition_by_name, empty_query, forget_cached,
-    has_class_definitions, holds_lease, is_reserved, is_reserved_for, log_enabled, log_message,
-    looks_early_for_global_reservations, lowest_socket, new_definition, packet_label,
+    has_class_definitions, has_host_cache, holds_lease, is_reserved, is_reserved_for, log_enabled,
+    log_message, looks_early_for_global_reservations, lowest_socket, new_definition, packet_label,
     packet_queue_length, packet_queue_limit, packet_threads, park, parse_expression, parse_query,
     read_identifier_kinds, read_network, remove_statistic, set_statistic,
     shim_dhcp4_srv_configured, shim_host4_identifier, shim_load, shim_pkt4_receive, shim_pkt4_send,
     shim_subnet4_select, shim_unload, shim_version, statistic, subnet_has, unwatch_main_thread,
-    uses_global_reservations, watch_main_thread,
+    uses_global_reservations, uses_subnet_reservations, watch_main_thread,
 };
 
 // Unsafe: cxx generates the glue of the functions that are declared here.
@@ -247,15 +247,20 @@ mod bridge {
         fn read_network(subnet: u32, subnets: &mut Vec<u32>) -> Result<()>;
         /// Whether the address belongs to the subnet, inside or outside of its pools.
         fn subnet_has(subnet: u32, address: u32) -> Result<bool>;
+        /// Whether Kea looks for the subnet's own reservations.
+        fn uses_subnet_reservations(subnet: u32) -> Result<bool>;
         /// Whether Kea looks for global reservations in this subnet.
         fn uses_global_reservations(subnet: u32) -> Result<bool>;
         /// Whether Kea looks for global reservations before it selects the packet's subnet.
         fn looks_early_for_global_reservations() -> Result<bool>;
-        /// Whether a source of Kea's has a reservation for the client of this identifier. It asks
-        /// the library's own source, too.
+        /// Whether a source of Kea's has a reservation of its own for the client of this identifier.
+        /// It asks the library's own source, too.
         fn is_reserved_for(subnet: u32, kind: IdentifierKind, identifier: &[u8]) -> Result<bool>;
-        /// Whether a source of Kea's reserves this address. It asks the library's own source, too.
+        /// Whether a source of Kea's has a reservation of its own of this address. It asks the
+        /// library's own source, too.
         fn is_reserved(subnet: u32, address: u32) -> Result<bool>;
+        /// Whether Kea has a cache of reservations.
+        fn has_host_cache() -> bool;
         /// Takes the reservation of this identifier out of Kea's cache of reservations, if there is
         /// a cache.
         fn forget_cached(subnet: u32, kind: IdentifierKind, identifier: &[u8]) -> Result<()>;

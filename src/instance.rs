@@ -36,6 +36,7 @@ use crate::log::{
 use crate::main_thread::MainThread;
 use crate::parking::ParkingPlaces;
 use crate::query::QueryReader;
+use crate::reservations;
 use crate::statistics::{self, Gauges};
 
 /// Lines about refused members of answers in ten seconds. One answer may have many such members,
@@ -219,6 +220,7 @@ pub fn configured(parked_packet_limit: i64, has_database: bool) {
 
 /// Does the work that waits for Kea's main thread. Called on that thread when it was woken.
 pub fn run_main_thread_work() {
+    reservations::forget_cached();
     if let Some(instance) = current() {
         instance.main_thread.run();
     }

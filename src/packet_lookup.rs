@@ -25,7 +25,7 @@ use remote_opts_core::request::Request;
 use remote_opts_core::throttle::Throttle;
 
 use crate::encode::Encoder;
-use crate::ffi::{self, Callout, IdentifierKind, Packet};
+use crate::ffi::{self, Callout, Packet};
 use crate::instance::{self, Editing, Instance};
 use crate::log::{
     Message, REMOPTS_ACKED, REMOPTS_ADDRESS_NOT_GIVEN, REMOPTS_CACHED, REMOPTS_DROPPED,
@@ -430,7 +430,7 @@ impl PacketLookup {
     /// reservations. Packet thread.
     pub fn identified(&self, identifier: &[u8]) {
         match self.0.reservation.get() {
-            Some(reservation) => reservation.identify(IdentifierKind::FlexId, identifier),
+            Some(reservation) => reservation.identify(identifier),
             // Kea asks early, for global reservations. Each packet has one such identifier.
             None => drop(self.0.flex_id.set(identifier.into())),
         }
@@ -569,7 +569,7 @@ impl Lookup {
         }
         let held = Held::new(query, subnets, address, hostname)?;
         if let Some(identifier) = self.flex_id.get() {
-            held.identify(IdentifierKind::FlexId, identifier);
+            held.identify(identifier);
         }
         // Set once: each packet has one outcome.
         let _ = self.reservation.set(held);
@@ -633,7 +633,8 @@ impl Lookup {
             Some(Standing::WithoutAddress) => "Kea reserves the address for another client",
             Some(Standing::Given) => {
                 "another client has a lease of the address, or the subnet takes no reservation of an \
-                 address in a pool (reservations-out-of-pool)"
+                 address in a pool (reservations-out-of-pool), or the client is not of a class of the \
+                 address's subnet"
             }
         };
         if let Some(held_back) = self.editing.addresses.pass() {

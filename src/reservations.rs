@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use crate::callouts::ReservedHost;
 use crate::ffi::{self, IdentifierKind, Packet};
 use crate::instance;
+use crate::log::REMOPTS_EXCEPTION;
 
 /// The number under which Kea looks for reservations that hold in every subnet.
 const GLOBAL: u32 = 0;
@@ -45,12 +46,22 @@ static HELD: Reservations = Reservations::new();
 thread_local! {
     /// Whether this thread asks Kea's own sources, which must not include the library's.
     static ASKS_OTHERS: Cell<bool> = const { Cell::new(false) };
-    /// The reservation that this thread has given Kea last, and by which identifier: that of the
-    /// packet that the thread works on, if the packet has one.
+    /// The reservation that this thread has given Kea last, and by which identifier. Kea drops the
+    /// packet before the thread gets its next one, and the reservation with it.
     static GIVEN: RefCell<Option<Given>> = const { RefCell::new(None) };
     /// What this thread has given Kea, and Kea may have put into its cache of reservations.
     static CACHED: RefCell<Vec<(u32, Identifier)>> = const { RefCell::new(Vec::new()) };
 }
+
+/// The kinds of identifiers, the surest first: a circuit-id names a port, which two clients may share,
+/// and ports of two switches may have the same one.
+const SUREST_FIRST: [IdentifierKind; 5] = [
+    IdentifierKind::HardwareAddress,
+    IdentifierKind::ClientId,
+    IdentifierKind::Duid,
+    IdentifierKind::FlexId,
+    IdentifierKind::CircuitId,
+];
 
 /// An identifier of a client, as Kea compares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +84,11 @@ struct Reservation {
     /// The packet's subnet, and the other subnets of its shared network.
     subnets: Vec<u32>,
     identifiers: Mutex<Vec<Identifier>>,
+    /// The kinds of identifiers by which Kea looks for reservations.
+    kinds: Vec<IdentifierKind>,
+    /// The identifier under which Kea finds the reservation. Just one, the surest: Kea tries all, and
+    /// another client may share the others.
+    filed: OnceLock<Identifier>,
     /// Whether Kea finds it among global reservations, too. Not where Kea looks for these before the
     /// answer is there: it would find that of a packet that was parked, and not that of the client's
     /// next packet.
@@ -137,41 +153,47 @@ impl Reservations {
         self.by_value.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, identifier: Identifier, reservation: &Arc<Reservation>) {
+    /// Files a reservation under an identifier of its client, unless it is filed, or has ended.
+    fn file(&self, identifier: Identifier, reservation: &Arc<Reservation>) {
         let entry = Entry { kind: identifier.kind, reservation: Arc::clone(reservation) };
         let mut by_value = self.by_value();
-        by_value.get_or_insert_default().entry(identifier.value).or_default().push(entry);
-    }
-
-    fn remove(&self, identifier: &Identifier, reservation: &Arc<Reservation>) {
-        let mut by_value = self.by_value();
-        let Some(by_value) = by_value.as_mut() else { return };
-        let Some(entries) = by_value.get_mut(&identifier.value) else { return };
-        entries.retain(|entry| {
-            entry.kind != identifier.kind || !Arc::ptr_eq(&entry.reservation, reservation)
-        });
-        if entries.is_empty() {
-            by_value.remove(&identifier.value);
+        let has_ended = reservation.ended.load(Ordering::Relaxed);
+        if !has_ended && reservation.filed.set(identifier.clone()).is_ok() {
+            by_value.get_or_insert_default().entry(identifier.value).or_default().push(entry);
         }
     }
 
-    /// The latest reservation that is held for a client of this identifier, in a network that is
-    /// meant.
-    fn find(
-        &self,
-        kind: IdentifierKind,
-        value: &[u8],
-        is_meant: impl Fn(&Reservation) -> bool,
-    ) -> Option<Arc<Reservation>> {
+    /// Ends a reservation, once.
+    fn end(&self, reservation: &Arc<Reservation>) {
+        let mut by_value = self.by_value();
+        if reservation.ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.number.fetch_sub(1, Ordering::Relaxed);
+        let (Some(by_value), Some(filed)) = (by_value.as_mut(), reservation.filed.get()) else {
+            return;
+        };
+        let Some(entries) = by_value.get_mut(&filed.value) else { return };
+        entries.retain(|entry| !Arc::ptr_eq(&entry.reservation, reservation));
+        if entries.is_empty() {
+            by_value.remove(&filed.value);
+        }
+    }
+
+    /// The reservations that are held for clients of this identifier, the latest one first. One client
+    /// may be in several networks: a router with its interfaces.
+    fn find(&self, kind: IdentifierKind, value: &[u8]) -> Vec<Arc<Reservation>> {
         let by_value = self.by_value();
-        let mut entries = by_value.as_ref()?.get(value)?.iter().rev();
-        let found = entries.find(|entry| entry.kind == kind && is_meant(&entry.reservation))?;
-        Some(Arc::clone(&found.reservation))
+        let entries = by_value.as_ref().and_then(|by_value| by_value.get(value));
+        let entries = entries.into_iter().flatten().rev();
+        let of_kind = entries.filter(|entry| entry.kind == kind);
+        of_kind.map(|entry| Arc::clone(&entry.reservation)).collect()
     }
 }
 
-/// A reservation for one packet. Kea finds it until it ends, or until this is dropped: Kea keeps a
-/// packet, with all that belongs to it, until the packet's thread gets its next packet.
+/// A reservation for one packet. Kea finds it until the packet's reply, or until a later packet of the
+/// client comes. (Without either of them it stays until the packet's thread gets its next packet: Kea
+/// keeps a packet for so long, with all that belongs to it.)
 pub struct Held(Arc<Reservation>);
 
 impl Held {
@@ -185,39 +207,41 @@ impl Held {
         hostname: Option<&str>,
     ) -> Result<Self, cxx::Exception> {
         forget_client(query, &subnets)?;
+        let mut kinds = Vec::new();
+        ffi::read_identifier_kinds(&mut kinds)?;
         let held = Held(Arc::new(Reservation {
             address,
             hostname: hostname.unwrap_or_default().to_owned(),
             subnets,
-            identifiers: Mutex::default(),
+            identifiers: Mutex::new(identifiers(query)?),
+            kinds,
+            filed: OnceLock::new(),
             is_global: !ffi::looks_early_for_global_reservations()?,
             standing: OnceLock::new(),
             ended: AtomicBool::new(false),
         }));
         HELD.number.fetch_add(1, Ordering::Relaxed);
-        held.identify(IdentifierKind::HardwareAddress, &hardware_address(query)?);
-        let mut value = Vec::new();
-        if query.read_option(CLIENT_IDENTIFIER, &mut value)? {
-            held.identify(IdentifierKind::ClientId, &value);
-            if value.first() == Some(&DUID_TYPE) {
-                held.identify(IdentifierKind::Duid, value.get(DUID..).unwrap_or_default());
-            }
-        }
-        value.clear();
-        if query.read_sub_option(RELAY_AGENT_INFORMATION, CIRCUIT_ID, &mut value)? {
-            held.identify(IdentifierKind::CircuitId, &value);
-        }
+        held.file();
         Ok(held)
     }
 
-    /// Adds an identifier of the client, unless it is empty. Packet thread.
-    pub fn identify(&self, kind: IdentifierKind, value: &[u8]) {
-        if value.is_empty() {
-            return;
+    /// The library flex_id has made an identifier of the packet. Packet thread.
+    pub fn identify(&self, flex_id: &[u8]) {
+        if !flex_id.is_empty() {
+            let identifier = Identifier { kind: IdentifierKind::FlexId, value: flex_id.into() };
+            self.0.identifiers().push(identifier);
+            self.file();
         }
-        let identifier = Identifier { kind, value: value.into() };
-        self.0.identifiers().push(identifier.clone());
-        HELD.add(identifier, &self.0);
+    }
+
+    /// Has Kea find the reservation by the surest identifier by which Kea looks for it.
+    fn file(&self) {
+        let identifiers = self.0.identifiers();
+        let of_kind = |kind| identifiers.iter().find(|one| one.kind == kind);
+        let mut sure = SUREST_FIRST.into_iter().filter(|kind| self.0.kinds.contains(kind));
+        if let Some(identifier) = sure.find_map(of_kind) {
+            HELD.file(identifier.clone(), &self.0);
+        }
     }
 
     /// How the reservation stands to Kea's own. `None` where Kea has not asked for it.
@@ -229,7 +253,7 @@ impl Held {
 impl Held {
     /// Kea has finished the packet. Packet thread.
     pub fn end(&self) {
-        end(&self.0);
+        HELD.end(&self.0);
     }
 }
 
@@ -239,14 +263,27 @@ impl Drop for Held {
     }
 }
 
-/// Ends a reservation, once.
-fn end(reservation: &Arc<Reservation>) {
-    if !reservation.ended.swap(true, Ordering::Relaxed) {
-        HELD.number.fetch_sub(1, Ordering::Relaxed);
-        for identifier in reservation.identifiers().drain(..) {
-            HELD.remove(&identifier, reservation);
+/// What names the client of a query. The error is an exception of Kea's.
+fn identifiers(query: &Packet) -> Result<Vec<Identifier>, cxx::Exception> {
+    let mut identifiers = Vec::new();
+    let mut add = |kind, value: &[u8]| {
+        if !value.is_empty() {
+            identifiers.push(Identifier { kind, value: value.into() });
+        }
+    };
+    add(IdentifierKind::HardwareAddress, &hardware_address(query)?);
+    let mut value = Vec::new();
+    if query.read_option(CLIENT_IDENTIFIER, &mut value)? {
+        add(IdentifierKind::ClientId, &value);
+        if value.first() == Some(&DUID_TYPE) {
+            add(IdentifierKind::Duid, value.get(DUID..).unwrap_or_default());
         }
     }
+    value.clear();
+    if query.read_sub_option(RELAY_AGENT_INFORMATION, CIRCUIT_ID, &mut value)? {
+        add(IdentifierKind::CircuitId, &value);
+    }
+    Ok(identifiers)
 }
 
 /// The client's hardware address without its type, which Kea does not compare.
@@ -262,13 +299,19 @@ fn forget_client(query: &Packet, subnets: &[u32]) -> Result<(), cxx::Exception> 
     if HELD.is_empty() {
         return Ok(());
     }
-    let hardware_address = hardware_address(query)?;
-    let is_meant = |reservation: &Reservation| {
+    let in_network = |reservation: &Reservation| {
         subnets.iter().any(|subnet| reservation.subnets.contains(subnet))
     };
-    let find = || HELD.find(IdentifierKind::HardwareAddress, &hardware_address, is_meant);
-    while let Some(earlier) = find() {
-        end(&earlier);
+    for Identifier { kind, value } in identifiers(query)? {
+        // Another client may share a port.
+        if kind == IdentifierKind::CircuitId {
+            continue;
+        }
+        for earlier in HELD.find(kind, &value) {
+            if in_network(&earlier) {
+                HELD.end(&earlier);
+            }
+        }
     }
     Ok(())
 }
@@ -289,28 +332,34 @@ impl Reservation {
         self.identifiers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the reservation stands to Kea's own reservations, for which this asks once. An exception
-    /// of Kea's counts as a reservation of Kea's own: Kea meets the same exception itself.
+    /// How the reservation stands to Kea's own reservations, for which this asks once. Where Kea
+    /// throws an exception, as without its database, the reservation is not used: nobody knows whether
+    /// Kea has one of its own.
     fn decide(&self) -> Standing {
         *self.standing.get_or_init(|| {
             let _asking = AskingOthers::begin();
-            self.compare().unwrap_or(Standing::Unused)
+            self.compare().unwrap_or_else(|exception| {
+                REMOPTS_EXCEPTION.error([&"a question for reservations", &exception]);
+                Standing::Unused
+            })
         })
     }
 
     fn compare(&self) -> Result<Standing, cxx::Exception> {
-        let mut kinds = Vec::new();
-        ffi::read_identifier_kinds(&mut kinds)?;
-        let mut places = self.subnets.clone();
+        // Where Kea looks for reservations of its own.
+        let (mut places, mut is_global) = (Vec::new(), false);
         for subnet in &self.subnets {
-            if ffi::uses_global_reservations(*subnet)? {
-                places.push(GLOBAL);
-                break;
+            if ffi::uses_subnet_reservations(*subnet)? {
+                places.push(*subnet);
             }
+            is_global |= ffi::uses_global_reservations(*subnet)?;
+        }
+        if is_global {
+            places.push(GLOBAL);
         }
         let identifiers = self.identifiers().clone();
-        for Identifier { kind, value } in identifiers.iter().filter(|one| kinds.contains(&one.kind))
-        {
+        let is_used = |one: &&Identifier| self.kinds.contains(&one.kind);
+        for Identifier { kind, value } in identifiers.iter().filter(is_used) {
             for place in &places {
                 if ffi::is_reserved_for(*place, *kind, value)? {
                     return Ok(Standing::Unused);
@@ -370,29 +419,31 @@ pub fn of_client(subnet: u32, kind: IdentifierKind, value: &[u8]) -> Option<Rese
     if HELD.is_empty() || ASKS_OTHERS.get() {
         return None;
     }
-    let is_meant = |reservation: &Reservation| {
+    let is_meant = |reservation: &Arc<Reservation>| {
         (subnet == GLOBAL && reservation.is_global) || reservation.subnets.contains(&subnet)
     };
-    let reservation = HELD.find(kind, value, is_meant)?;
+    let reservation = HELD.find(kind, value).into_iter().find(is_meant)?;
     let identifier = Identifier { kind, value: value.into() };
     let host = reservation.host(subnet, &identifier)?;
-    note_given(&reservation, identifier, &[subnet]);
+    note_given(&reservation, identifier, Some(subnet));
     Some(host)
 }
 
-/// What is reserved for the client of this identifier, in each subnet of its network.
+/// What is reserved for the client of this identifier, in each subnet of its networks.
 pub fn of_client_anywhere(kind: IdentifierKind, value: &[u8]) -> Vec<ReservedHost> {
     if HELD.is_empty() || ASKS_OTHERS.get() {
         return Vec::new();
     }
-    let Some(reservation) = HELD.find(kind, value, |_| true) else { return Vec::new() };
     let identifier = Identifier { kind, value: value.into() };
-    let subnets = reservation.subnets.iter();
-    let hosts: Vec<_> =
-        subnets.filter_map(|subnet| reservation.host(*subnet, &identifier)).collect();
-    if !hosts.is_empty() {
+    let mut hosts: Vec<ReservedHost> = Vec::new();
+    for reservation in HELD.find(kind, value) {
+        for subnet in &reservation.subnets {
+            if hosts.iter().all(|host| host.subnet != *subnet) {
+                hosts.extend(reservation.host(*subnet, &identifier));
+            }
+        }
         // Kea puts nothing into its cache that it has found in this way.
-        note_given(&reservation, identifier, &[]);
+        note_given(&reservation, identifier.clone(), None);
     }
     hosts
 }
@@ -406,15 +457,19 @@ pub fn of_address(subnet: u32, address: Ipv4Addr) -> Option<ReservedHost> {
     let own = GIVEN.with_borrow(|given| {
         let Given { reservation, identifier } = given.as_ref()?;
         let reservation = reservation.upgrade()?;
+        // Also where a later packet of the client has ended it: this thread works on the packet still.
         let is_its = reservation.address == Some(address)
-            && !reservation.ended.load(Ordering::Relaxed)
             && reservation.standing.get() == Some(&Standing::Given);
         is_its.then(|| (reservation.hostname.clone(), identifier.clone()))
     });
     let (hostname, identifier) = match own {
         Some(own) => own,
         None => {
-            instance::current()?.engine.request_of(address)?;
+            let instance = instance::current()?;
+            if !instance.engine.reserves_addresses() {
+                return None;
+            }
+            instance.engine.request_of(address)?;
             if is_reserved_globally(subnet, address) {
                 return None;
             }
@@ -422,7 +477,7 @@ pub fn of_address(subnet: u32, address: Ipv4Addr) -> Option<ReservedHost> {
             (String::new(), nobody)
         }
     };
-    CACHED.with_borrow_mut(|cached| cached.push((subnet, identifier.clone())));
+    note_cached(subnet, &identifier);
     let Identifier { kind, value } = identifier;
     let address = address.to_bits();
     Some(ReservedHost { subnet, kind, identifier: value.into_vec(), address, hostname })
@@ -438,24 +493,31 @@ fn is_reserved_globally(subnet: u32, address: Ipv4Addr) -> bool {
     reserved.unwrap_or(false)
 }
 
-/// Remembers what this thread gives Kea. `cached` are the subnets in which Kea may put it into its
-/// cache.
-fn note_given(reservation: &Arc<Reservation>, identifier: Identifier, cached: &[u32]) {
-    CACHED.with_borrow_mut(|all| {
-        all.extend(cached.iter().map(|subnet| (*subnet, identifier.clone())));
-    });
+/// Remembers what this thread gives Kea, and the subnet in which Kea may put it into its cache.
+fn note_given(reservation: &Arc<Reservation>, identifier: Identifier, cached: Option<u32>) {
+    if let Some(subnet) = cached {
+        note_cached(subnet, &identifier);
+    }
     let reservation = Arc::downgrade(reservation);
     GIVEN.set(Some(Given { reservation, identifier }));
 }
 
+/// Remembers what Kea puts into its cache of reservations, if it has one.
+fn note_cached(subnet: u32, identifier: &Identifier) {
+    if ffi::has_host_cache() {
+        CACHED.with_borrow_mut(|cached| cached.push((subnet, identifier.clone())));
+    }
+}
+
 /// Takes what this thread has given Kea out of Kea's cache of reservations (libdhcp_host_cache): the
 /// next answer may say something else, and the cache forgets nothing by itself. Kea puts it there
-/// after the library has given it, so this runs at the next callout of the thread. Packet thread.
+/// after the library has given it, so this runs at the next callout of the thread, or at its next
+/// work. Packet thread, or Kea's main thread.
 pub fn forget_cached() {
     let cached = CACHED.with_borrow_mut(std::mem::take);
     for (subnet, Identifier { kind, value }) in cached {
-        // Kea's log is no place for a cache that cannot forget: the client's next answer is given
-        // to Kea in any case.
-        let _ = ffi::forget_cached(subnet, kind, &value);
+        if let Err(exception) = ffi::forget_cached(subnet, kind, &value) {
+            REMOPTS_EXCEPTION.error([&"Kea's cache of reservations", &exception]);
+        }
     }
 }

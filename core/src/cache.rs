@@ -9,6 +9,7 @@ use std::mem;
 use std::net::Ipv4Addr;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
@@ -305,6 +306,8 @@ pub struct Cache {
     exchange_bytes: usize,
     /// How often an answer was stored or removed.
     changes: u64,
+    /// How many addresses the answers reserve.
+    addresses: Arc<AtomicUsize>,
 }
 
 impl Cache {
@@ -313,7 +316,8 @@ impl Cache {
         // `insert_exchange` keeps the bound of the exchanges.
         let (answers, nothings) = (Answers::new(), Answers::new());
         let exchanges = LruCache::unbounded();
-        Cache { size, answers, nothings, exchanges, exchange_bytes: 0, changes: 0 }
+        let addresses = Arc::default();
+        Cache { size, answers, nothings, exchanges, exchange_bytes: 0, changes: 0, addresses }
     }
 
     /// Has the cache keep at most `size` answers.
@@ -321,6 +325,7 @@ impl Cache {
         self.size = size;
         self.answers.shrink(size);
         self.nothings.shrink(size);
+        self.count_addresses();
     }
 
     /// Makes every answer stale: it serves only where no fresh one can be had. The services that
@@ -331,6 +336,16 @@ impl Cache {
         }
         self.exchanges.clear();
         self.exchange_bytes = 0;
+        self.count_addresses();
+    }
+
+    /// The number of addresses that kept answers reserve, for a look without a lock.
+    pub fn addresses(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.addresses)
+    }
+
+    fn count_addresses(&self) {
+        self.addresses.store(self.answers.reserved.len(), Ordering::Relaxed);
     }
 
     /// The answers kept, the one unused for longest first.
@@ -374,6 +389,7 @@ impl Cache {
     pub fn remove(&mut self, request: &Arc<Request>) -> bool {
         let removed = self.answers.remove(request) || self.nothings.remove(request);
         self.changes += u64::from(removed);
+        self.count_addresses();
         removed
     }
 
@@ -381,6 +397,7 @@ impl Cache {
     pub fn clear(&mut self) -> Cleared {
         self.changes += 1;
         let answers = mem::replace(&mut self.answers, Answers::new());
+        self.count_addresses();
         Cleared(answers, mem::replace(&mut self.nothings, Answers::new()))
     }
 
@@ -419,11 +436,6 @@ impl Cache {
                 now < kept.stale_until && kept.client.as_deref() == Some(client)
             })
         })
-    }
-
-    /// Whether a kept answer reserves an address.
-    pub fn reserves_addresses(&self) -> bool {
-        !self.answers.reserved.is_empty()
     }
 
     /// The request whose kept answer, fresh or stale, reserves this address: the latest one, where
@@ -560,6 +572,7 @@ impl Cache {
         if stale_until == now {
             self.answers.remove(request);
             self.nothings.remove(request);
+            self.count_addresses();
             return;
         }
         let number = self.changes;
@@ -572,6 +585,7 @@ impl Cache {
         };
         other.remove(request);
         own.put(request, kept, self.size);
+        self.count_addresses();
     }
 
     /// Makes `answer` what the packet's exchange carries, until [`Cache::end_exchange`], or for 10

@@ -14,6 +14,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{self, AtomicUsize};
 use std::sync::{Arc, PoisonError};
 
 use crate::answer::Answer;
@@ -121,6 +122,9 @@ struct Shared<F> {
     runtime: Handle,
     /// The concurrency limit.
     max_in_flight: usize,
+    /// How many addresses the kept answers reserve. Kea asks by address for many an address, and
+    /// most services reserve none.
+    addresses: Arc<AtomicUsize>,
     listener: Arc<dyn Listener>,
 }
 
@@ -238,6 +242,7 @@ impl<F: Fetch> LookupEngine<F> {
         runtime: Handle,
         listener: Arc<dyn Listener>,
     ) -> Self {
+        let addresses = cache.addresses();
         let state = Mutex::new(State {
             cache,
             lookups: HashMap::new(),
@@ -246,7 +251,8 @@ impl<F: Fetch> LookupEngine<F> {
             line: Line::default(),
             closed: false,
         });
-        LookupEngine(Arc::new(Shared { state, failover, runtime, max_in_flight, listener }))
+        let shared = Shared { state, failover, runtime, max_in_flight, addresses, listener };
+        LookupEngine(Arc::new(shared))
     }
 
     /// The outcome, where it is known without waiting for a service.
@@ -444,9 +450,9 @@ impl<F: Fetch> LookupEngine<F> {
         self.0.state().cache.entry(request, Instant::now().into_std())
     }
 
-    /// Whether a kept answer reserves an address: see [`Cache::reserves_addresses`].
+    /// Whether a kept answer reserves an address.
     pub fn reserves_addresses(&self) -> bool {
-        self.0.state().cache.reserves_addresses()
+        self.0.addresses.load(atomic::Ordering::Relaxed) > 0
     }
 
     /// The request whose kept answer reserves this address: see [`Cache::request_of`].

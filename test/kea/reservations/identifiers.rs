@@ -12,7 +12,7 @@ use super::{
 use crate::in_both_modes;
 use remote_opts_test_support::dhcp::Client;
 use remote_opts_test_support::kea::{self, Kea, Setup, Threads};
-use remote_opts_test_support::service::Service;
+use remote_opts_test_support::service::{Answer, Service};
 
 /// Option 61 that carries the DUID "duid" (RFC 4361).
 const DUID: &[u8] = b"\xff\0\0\0\x01duid";
@@ -62,6 +62,35 @@ fn the_address_is_found_in_every_way_in_which_kea_looks_for_it() {
 }
 
 /// Kea looks for no address there, and the rest of the answer is not touched.
+/// Two switches have a port of the same name. While Kea works on the packets of one client, the other
+/// one is no part of its reservation.
+#[test]
+fn clients_with_the_same_circuit_id_do_not_share_an_address() {
+    in_both_modes(|threads| {
+        let behind = |switch: u8| vec![1, 1, 5, 2, 1, switch];
+        let service = Service::scripted(|request| {
+            if request.target.contains("sub82_2=01") {
+                Answer::json(answer())
+            } else {
+                Answer::status(404, "")
+            }
+        });
+        let kea = setup(threads, &service).start();
+        let owners = (0..20).map(|_| kea.client().with(82, behind(1))).collect::<Vec<_>>();
+        let others = (0..20).map(|_| kea.client().with(82, behind(2))).collect::<Vec<_>>();
+        for (owner, other) in owners.iter().zip(&others) {
+            owner.send_discover();
+            other.send_discover();
+        }
+        for other in &others {
+            let offer = other.reply("DISCOVER");
+            assert_ne!(offer.address(), OUT_OF_POOL);
+            assert_eq!(offer.option(12), None);
+        }
+        assert!(kea.stop().status.success());
+    });
+}
+
 #[test]
 fn where_kea_looks_for_no_reservation_a_line_says_that_the_address_is_not_given() {
     in_both_modes(|threads| {
