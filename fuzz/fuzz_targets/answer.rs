@@ -8,8 +8,9 @@ use std::str;
 
 use libfuzzer_sys::fuzz_target;
 use remote_opts_core::answer::{
-    self, Answer, BOOT_FILE_NAME, CLIENT_CLASSES, Change, DROP, MAX_DEPTH, NEXT_SERVER, OPTIONS,
-    OptionId, OptionValue, ParseError, SERVER_HOSTNAME, class_member, is_of_the_protocol, routes,
+    self, Answer, BOOT_FILE_NAME, CLIENT_CLASSES, Change, DROP, HOSTNAME, IP_ADDRESS, MAX_DEPTH,
+    NEXT_SERVER, OPTIONS, OptionId, OptionValue, ParseError, SERVER_HOSTNAME, class_member,
+    is_of_the_protocol, routes,
 };
 use remote_opts_core::hexadecimal;
 use serde_json::Value;
@@ -21,8 +22,16 @@ const LONGEST: usize = 500;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The members of the structured form. One of them is enough to make an answer structured.
-const STRUCTURED: [&str; 6] =
-    [OPTIONS, NEXT_SERVER, SERVER_HOSTNAME, BOOT_FILE_NAME, CLIENT_CLASSES, DROP];
+const STRUCTURED: [&str; 8] = [
+    OPTIONS,
+    NEXT_SERVER,
+    SERVER_HOSTNAME,
+    BOOT_FILE_NAME,
+    CLIENT_CLASSES,
+    IP_ADDRESS,
+    HOSTNAME,
+    DROP,
+];
 
 fuzz_target!(|body: &[u8]| {
     if let Ok(text) = str::from_utf8(body) {
@@ -54,8 +63,12 @@ fuzz_target!(|body: &[u8]| {
         Value::Null
     });
     assert!(depth(&value) <= MAX_DEPTH);
-    let made = answer.edits.len() + answer.client_classes.len() + answer.refused.len();
-    assert_eq!(made, members(&value), "every member is an edit, a class, drop or refused");
+    let reserved = answer.ip_address.iter().count() + answer.hostname.iter().count();
+    let edits = answer.edits.len() + answer.client_classes.len() + answer.refused.len();
+    let made = edits + reserved;
+    let every = "every member is an edit, a class, a reservation, drop or refused";
+    assert_eq!(made, members(&value), "{every}");
+    assert_eq!(answer.reserves(), reserved > 0);
     assert_eq!(answer.drop, value[DROP] == true, "nothing else has a client dropped");
     assert_eq!(answer.is_nothing(), made == 0 && !answer.drop);
 
@@ -80,6 +93,16 @@ fuzz_target!(|body: &[u8]| {
                 assert!(name.len() < 128);
             }
         }
+    }
+    if let Some(address) = answer.ip_address {
+        assert_eq!(value[IP_ADDRESS], address.to_string());
+        assert!(!address.is_unspecified() && !address.is_loopback() && !address.is_multicast());
+    }
+    if let Some(name) = &answer.hostname {
+        assert_eq!(value[HOSTNAME], **name);
+        // Kea writes it into a file whose values stand between commas.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        assert!((1..=254).contains(&name.len()) && name.bytes().all(plain), "{name}");
     }
     for class in &answer.client_classes {
         assert!(!class.is_empty());
@@ -221,7 +244,7 @@ fn members(answer: &Value) -> usize {
     let count = |(name, value): (&String, &Value)| match (name.as_str(), value) {
         (OPTIONS, Value::Object(options)) => options.len(),
         (CLIENT_CLASSES, Value::Array(classes)) => classes.len(),
-        (DROP, Value::Bool(_)) => 0,
+        (DROP, Value::Bool(_)) | (IP_ADDRESS | HOSTNAME, Value::Null) => 0,
         _ => 1,
     };
     members.iter().map(count).sum()
