@@ -32,6 +32,7 @@ mod request;
 mod reservations;
 mod schemas;
 mod services;
+mod short_life;
 mod stale;
 mod statistics;
 mod storm;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A real kea-dhcp4, on loopback unless the caller sets other interfaces. A [`Setup`] describes the server; a [`Kea`] is the running server.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::mem;
@@ -364,6 +365,10 @@ impl Setup {
     }
 
     /// Runs Kea with the configuration in `folder`.
+    ///
+    /// The environment variable `REMOPTS_WATCHER` names a program that runs each Kea, such as
+    /// valgrind, with the program's arguments: words between spaces, to which Kea's command line is
+    /// appended. The program of [`Setup::under`] runs this program.
     fn run(
         &self,
         mode: &str,
@@ -373,12 +378,14 @@ impl Setup {
         log: &Log,
     ) -> Result<Child> {
         let program = crate::program("kea-dhcp4", "kea-dhcp4-server")?;
+        let watcher = env::var("REMOPTS_WATCHER").unwrap_or_default();
         // setpriv: the kernel ends Kea when this process dies without cleaning up. The kernel does
         // the same when the thread ends that started Kea, so this thread has to outlive the `Kea`.
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
             .args(&self.runner)
+            .args(watcher.split_whitespace())
             .arg(program)
             .arg(mode)
             .arg(folder.join(CONFIGURATION));
