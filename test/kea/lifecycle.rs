@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Reloads and stops, under traffic.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,55 +9,11 @@ use serde_json::json;
 
 use crate::{FOO_BAR, discover_all, in_both_modes, port};
 use remote_opts_test_support::dhcp::Client;
+use remote_opts_test_support::holdings::Holdings;
 use remote_opts_test_support::kea::{self, Kea, Setup, Threads};
 use remote_opts_test_support::load;
 use remote_opts_test_support::service::{Answer, Service, echo};
 use remote_opts_test_support::{PATIENCE, wait_until};
-
-/// What a process holds.
-#[derive(Clone, Copy, Debug)]
-struct Holdings {
-    threads: usize,
-    descriptors: usize,
-    memory_kib: usize,
-}
-
-impl Holdings {
-    fn of(pid: u32) -> Holdings {
-        let status =
-            fs::read_to_string(format!("/proc/{pid}/status")).expect("the status of a process");
-        let number = |name: &str| {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .expect("a line of the status");
-            line.trim_start_matches(':')
-                .split_whitespace()
-                .next()
-                .unwrap()
-                .parse()
-                .expect("a number")
-        };
-        Holdings {
-            threads: number("Threads"),
-            descriptors: fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors").count(),
-            memory_kib: number("VmRSS"),
-        }
-    }
-
-    /// What the process holds at rest: connections and threads of the last packets and reloads may
-    /// end a little later. Waits until `bound` is true, or until [`PATIENCE`] is over.
-    fn at_rest(pid: u32, bound: impl Fn(Holdings) -> bool) -> Holdings {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let now = Holdings::of(pid);
-            if bound(now) || Instant::now() > end {
-                return now;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
 
 /// Has clients ask one after the other as long as `scope` runs. A query that Kea loses is not
 /// waited for longer than a tenth of a second. `scope` gets the number of clients that had a reply.

@@ -60,7 +60,19 @@ impl Authority {
     /// A certificate for a server. `host` is the host of its URL: an address or a name.
     pub fn server(&self, host: &str) -> Identity {
         let key = elliptic_key();
+        self.server_of(builder("server", &key), key, host)
+    }
+
+    /// A certificate for a server that has expired a minute ago.
+    pub fn expired_server(&self, host: &str) -> Identity {
+        let key = elliptic_key();
         let mut builder = builder("server", &key);
+        let minute_ago = Asn1Time::from_unix(now() - 60).expect("a time");
+        builder.set_not_after(&minute_ago).expect("a time");
+        self.server_of(builder, key, host)
+    }
+
+    fn server_of(&self, mut builder: X509Builder, key: PKey<Private>, host: &str) -> Identity {
         let mut names = SubjectAlternativeName::new();
         match host.parse::<IpAddr>() {
             Ok(_) => names.ip(host),

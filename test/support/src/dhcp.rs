@@ -79,7 +79,8 @@ impl Relay {
         self.servers.lock().unwrap().retain(|other| *other != server);
     }
 
-    fn send(&self, query: &[u8]) {
+    /// Sends these bytes to all servers.
+    pub fn send(&self, query: &[u8]) {
         for server in self.servers.lock().unwrap().iter() {
             self.socket.send_to(query, server).expect("a datagram sent on loopback");
         }
@@ -437,6 +438,11 @@ impl Reply {
     /// The address that is offered or leased (yiaddr).
     pub fn address(&self) -> Ipv4Addr {
         self.message().yiaddr()
+    }
+
+    /// The client's hardware address, of Ethernet.
+    pub fn hardware_address(&self) -> [u8; 6] {
+        self.wire[28..34].try_into().expect("six bytes")
     }
 
     /// How many bytes the whole message has.

@@ -31,6 +31,9 @@ pub const HOOK_LOGGER: &str = "kea-dhcp4.remote-opts-hooks";
 
 const CONFIGURATION: &str = "kea-dhcp4.conf";
 
+/// The file of [`Setup::log_file`].
+const LOG_FILE: &str = "kea.log";
+
 /// Whether this machine's Kea can park a packet at the hook point subnet4_select: 2.5 and later
 /// can.
 pub fn parks() -> bool {
@@ -84,6 +87,8 @@ pub struct Setup {
     libraries: Vec<(PathBuf, Value)>,
     loggers: Vec<Value>,
     environment: Vec<(String, String)>,
+    /// The lines of the log with this text are not kept.
+    forgotten: Option<&'static str>,
     /// A program that runs Kea, with the program's arguments.
     runner: Vec<String>,
     /// Whether Kea logs nothing below WARN.
@@ -131,6 +136,7 @@ impl Setup {
             libraries: Vec::new(),
             loggers: Vec::new(),
             environment: Vec::new(),
+            forgotten: None,
             runner: Vec::new(),
             quiet: false,
             relay_ports: false,
@@ -202,6 +208,11 @@ impl Setup {
         self.set("option-data", json!([{ "name": name, "data": data, "always-send": true }]))
     }
 
+    /// Has the logger of this name log at INFO, also where Kea is quiet.
+    pub fn info(self, logger: &str) -> Setup {
+        self.logger(logger, "INFO")
+    }
+
     /// Has the logger of this name log everything.
     pub fn debug(self, logger: &str) -> Setup {
         self.logger(logger, "DEBUG")
@@ -211,6 +222,23 @@ impl Setup {
     pub fn quiet(mut self) -> Setup {
         self.quiet = true;
         self.logger("kea-dhcp4", "WARN")
+    }
+
+    /// Has the logger of this name log at INFO, into the file kea.log of Kea's folder alone. Kea begins
+    /// a new file when the old one has 200 KiB, and keeps one old file.
+    pub fn log_file(mut self, name: &str) -> Setup {
+        self.loggers.push(json!({
+            "name": name,
+            "severity": "INFO",
+            "output_options": [{ "output": LOG_FILE, "maxsize": 204_800, "maxver": 1 }],
+        }));
+        self
+    }
+
+    /// Forgets the lines of the log with this text: a long run would have too many of them.
+    pub fn forget_lines(mut self, text: &'static str) -> Setup {
+        self.forgotten = Some(text);
+        self
     }
 
     /// Has another program run Kea. `runner` is the program and its arguments, to which Kea's
@@ -404,8 +432,8 @@ impl Setup {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("setpriv of Debian's util-linux")?;
-        log.capture(child.stdout.take().context("Kea's output")?);
-        log.capture(child.stderr.take().context("Kea's error output")?);
+        log.capture(child.stdout.take().context("Kea's output")?, self.forgotten);
+        log.capture(child.stderr.take().context("Kea's error output")?, self.forgotten);
         Ok(child)
     }
 
@@ -427,7 +455,13 @@ impl Setup {
             dhcp4.insert("lease-database".into(), leases);
         }
         dhcp4.insert("hooks-libraries".into(), Value::Array(libraries));
-        dhcp4.insert("loggers".into(), Value::Array(self.loggers.clone()));
+        let mut loggers = self.loggers.clone();
+        for output in loggers.iter_mut().map(|logger| &mut logger["output_options"][0]["output"]) {
+            if output == LOG_FILE {
+                *output = json!(folder.join(LOG_FILE));
+            }
+        }
+        dhcp4.insert("loggers".into(), Value::Array(loggers));
         let socket = json!({ "socket-type": "unix", "socket-name": socket });
         match self.http.as_ref().filter(|_| has_http_channel()).map(|port| port.address()) {
             None => dhcp4.insert("control-socket".into(), socket),
@@ -564,6 +598,20 @@ impl Kea {
         let text = fs::read_to_string(self.folder.path().join(CONFIGURATION))
             .expect("the configuration file");
         serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Writes another configuration into the file, for the next [`Kea::reload`].
+    pub fn write_configuration(&self, configuration: &Value) -> Result<()> {
+        let file = self.folder.path().join(CONFIGURATION);
+        // Kea may read the file at any time.
+        let new = file.with_extension("new");
+        fs::write(&new, configuration.to_string())?;
+        Ok(fs::rename(new, file)?)
+    }
+
+    /// The file of [`Setup::log_file`].
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.path().join(LOG_FILE)
     }
 
     /// Gives Kea a new configuration (command `config-set`), which must succeed.
@@ -743,12 +791,15 @@ struct Lines {
 }
 
 impl Log {
-    fn capture(&self, stream: impl Read + Send + 'static) {
+    fn capture(&self, stream: impl Read + Send + 'static, forgotten: Option<&'static str>) {
         self.shared.0.lock().unwrap().open += 1;
         let shared = Arc::clone(&self.shared);
         thread::spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
+                if forgotten.is_some_and(|text| line.contains(text)) {
+                    continue;
+                }
                 shared.0.lock().unwrap().lines.push(line);
                 shared.1.notify_all();
             }

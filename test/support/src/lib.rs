@@ -16,6 +16,7 @@ pub mod ddns;
 pub mod dhcp;
 pub mod dhcp4o6;
 pub mod examples;
+pub mod holdings;
 pub mod http_channel;
 pub mod kea;
 pub mod library;

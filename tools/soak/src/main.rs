@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: MPL-2.0
+//! `make soak`: Kea with the hook serves under load, while an adversary works on the services, on
+//! Kea's process, on the disk, and on the packets. Every packet is counted.
+//!
+//!     soak run       the soak
+//!     soak reloads   many reloads, with HTTP/1.1 and with HTTP/2
+//!     soak service   a service that misbehaves, for the two above
+
+mod adversary;
+mod clients;
+mod packets;
+mod service;
+mod services;
+mod shared;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use adversary::{Adversary, NAME, set_http2};
+use clients::{Counts, Load, POOL};
+use remote_opts_test_support::certificates::{Authority, Identity};
+use remote_opts_test_support::holdings::Holdings;
+use remote_opts_test_support::kea::{self, HOOK_LOGGER, Kea, Setup, Threads};
+use remote_opts_test_support::{PATIENCE, project, wait_until_within};
+use services::Service;
+use shared::Shared;
+
+/// The load, as a part of what the same clients and services reach without an adversary.
+const SHARE: f64 = 0.6;
+
+/// How many exchanges are under way at once when the rate is measured.
+const WINDOW: usize = 16;
+
+/// How long the rate is measured.
+const MEASURED: Duration = Duration::from_secs(4);
+
+/// The part of the soak that is left out of the samples: caches and allocators fill.
+const WARM_UP: f64 = 0.2;
+
+/// How much more Kea may hold in the last quarter of the samples than in the first one.
+const LEVEL: f64 = 1.02;
+
+#[derive(Parser)]
+#[command(about = "Soaks Kea with the hook in load, faults and bad input")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Load and an adversary
+    Run {
+        /// How long
+        #[arg(long, default_value_t = 1200)]
+        seconds: u64,
+        /// Exchanges and renewals a second, in the place of a part of the rate that is measured
+        #[arg(long)]
+        rate: Option<f64>,
+        /// What chance begins with
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Many reloads under traffic, with HTTP/1.1 and with HTTP/2
+    Reloads {
+        /// How many
+        #[arg(long, default_value_t = 1000)]
+        times: usize,
+    },
+    /// A service that misbehaves on demand
+    Service(service::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Action::Run { seconds, rate, seed } => {
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+            println!("seed {seed}");
+            soak(Duration::from_secs(seconds), rate, seed)
+        }
+        Action::Reloads { times } => [false, true].into_iter().try_for_each(|http2| {
+            reloads(times, http2).with_context(|| if http2 { "HTTP/2" } else { "HTTP/1.1" })
+        }),
+        Action::Service(arguments) => service::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("soak: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A server with the addresses that the load knows.
+fn server() -> Setup {
+    let local = json!({"ip-addresses": ["127.0.0.1"]});
+    // A Kea that cannot park has a thread wait for each answer.
+    let threads = if kea::parks() { 4 } else { 64 };
+    Setup::new(Threads::Four)
+        .quiet()
+        .set(
+            "multi-threading",
+            json!({
+                "enable-multi-threading": true,
+                "thread-pool-size": threads,
+                // The load waits when so many packets have no reply.
+                "packet-queue-size": 10_000,
+            }),
+        )
+        .set("parked-packet-limit", json!(2000))
+        // Where no service is to give addresses, Kea need not look for them in its pools.
+        .set("reservations-out-of-pool", json!(true))
+        .set(
+            "subnet4",
+            json!([
+                {"id": 1, "subnet": "10.77.0.0/16", "pools": [{"pool": POOL}], "relay": local},
+                // For clients of loopback that speak without a relay agent.
+                {"id": 2, "subnet": "127.0.0.0/8"},
+            ]),
+        )
+}
+
+/// The server with the hook, which asks these services.
+fn server_with_hook(services: &[Service; 3], anchor: &Path, file: &Path) -> Setup {
+    let [plain, named, secure] = services;
+    let urls = [plain.url("127.0.0.1"), named.url(NAME), secure.url("127.0.0.1")];
+    let parameters = json!({
+        "url": urls,
+        "timeout": 2000,
+        // Answers go stale between two visits of a machine, so that services are asked all the time.
+        "cache-ttl": 1,
+        "cache-file": file,
+        "trust-anchor": anchor,
+        "http2": false,
+    });
+    server().info(HOOK_LOGGER).forget_lines("REMOPTS_ACKED").hook_as_given(parameters)
+}
+
+/// Files of one soak.
+struct Files {
+    folder: TempDir,
+    /// The folder of the file of kept answers.
+    kept: PathBuf,
+    names: PathBuf,
+    resolver: PathBuf,
+    anchor: PathBuf,
+    tls: Vec<PathBuf>,
+}
+
+impl Files {
+    fn new() -> Result<Files> {
+        let folder = TempDir::new()?;
+        let at = |name: &str| folder.path().join(name);
+        let authority = Authority::new("authority");
+        let mut tls = Vec::new();
+        let mut write = |name: &str, identity: &Identity| -> Result<()> {
+            for (kind, pem) in [("pem", identity.certificate_pem()), ("key", identity.key_pem())] {
+                let file = folder.path().join(format!("{name}.{kind}"));
+                fs::write(&file, pem)?;
+                tls.push(file);
+            }
+            Ok(())
+        };
+        write("good", &authority.server("127.0.0.1"))?;
+        write("expired", &authority.expired_server("127.0.0.1"))?;
+        let (anchor, names, kept) = (at("anchor.pem"), at("names"), at("kept"));
+        fs::write(&anchor, authority.certificate_pem())?;
+        fs::write(&names, format!("{NAME}=127.0.0.1"))?;
+        fs::create_dir(&kept)?;
+        let resolver = at("libnames.so");
+        let source = project().join("test/kea/names.cc");
+        let mut compiler = Command::new("g++");
+        compiler.args(["-shared", "-fPIC", "-o"]).args([&resolver, &source]).arg("-ldl");
+        ensure!(compiler.status().context("g++")?.success(), "the resolver cannot be built");
+        Ok(Files { kept, names, resolver, anchor, tls, folder })
+    }
+
+    fn services(&self) -> Result<[Service; 3]> {
+        Ok([
+            Service::start("a", Vec::new())?,
+            Service::start("b", Vec::new())?,
+            Service::start("c", self.tls.clone())?,
+        ])
+    }
+
+    /// Starts Kea with the hook.
+    fn start(&self, services: &[Service; 3]) -> Result<Kea> {
+        let names = format!("@{}", self.names.display());
+        let setup = server_with_hook(services, &self.anchor, &self.kept.join("answers"))
+            .env("LD_PRELOAD", &self.resolver.to_string_lossy())
+            .env("REMOPTS_TEST_NAMES", &names)
+            // So many lines of Kea go into its file that it is rotated all the time.
+            .log_file("kea-dhcp4.leases");
+        // A write past the limit of a file's size fails, and does not end the process.
+        let mut runner = vec!["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
+        runner.extend(["prlimit", "--nofile=4096:4096"]);
+        // What root may write whatever the permissions of a folder say, Kea may not.
+        if nix::unistd::geteuid().is_root() {
+            runner.extend(["setpriv", "--bounding-set=-dac_override,-dac_read_search"]);
+        }
+        setup.under(&runner).try_start()
+    }
+}
+
+/// One look at Kea.
+struct Sample {
+    at: Duration,
+    holdings: Holdings,
+}
+
+fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
+    fastrand::seed(seed);
+    let shared = Shared::new();
+    let files = Files::new()?;
+    let services = files.services()?;
+
+    let alone = server().try_start()?;
+    let mut load = Load::new(&shared, alone.relay());
+    load.ask_kea_alone();
+    let answers_alone = load.answers_alone.clone();
+    let answered = answers_alone.iter().filter(|answers| **answers).count();
+    println!("{} shapes of bad input, of which Kea alone answers {answered}", answers_alone.len());
+    drop(load);
+    alone.stop().assert_clean();
+
+    let kea = files.start(&services)?;
+    let mut load = Load::new(&shared, kea.relay());
+    load.answers_alone = answers_alone;
+    let most = load.measure(MEASURED, WINDOW);
+    let rate = rate.unwrap_or(most * SHARE);
+    println!("{most:.0} exchanges and renewals a second without an adversary; the load is {rate:.0}");
+
+    let folder = files.kept.clone();
+    let names = files.names.clone();
+    let adversary = Adversary {
+        shared: &shared,
+        seed,
+        kea: &kea,
+        services,
+        names,
+        folder,
+        descriptors: RwLock::new(()),
+        unwritable: AtomicBool::new(false),
+    };
+    let begin = Instant::now();
+    let mut samples = Vec::new();
+    let mut told = begin;
+    adversary.during(|| {
+        load.run(rate, |load| {
+            let at = begin.elapsed();
+            if !is_running(kea.pid()) {
+                shared.wrong(&format!("Kea has crashed:\n{}", kea.log().join("\n")));
+                return shared.end();
+            }
+            samples.push(Sample { at, holdings: Holdings::of(kea.pid()) });
+            if let Ok(_descriptors) = adversary.descriptors.try_read() {
+                check_missing(&kea, load, &shared);
+            }
+            if told.elapsed() > Duration::from_secs(10) {
+                told = Instant::now();
+                let Counts { sent, unanswered, .. } = &load.counts;
+                let holdings = samples.last().map(|sample| sample.holdings);
+                println!("{:4.0} s: {sent} packets, {unanswered:?}, {holdings:?}", at.as_secs_f64());
+            }
+            if at > time {
+                shared.end();
+            }
+        });
+    });
+    for service in &adversary.services {
+        service.set(service::Mode::Good)?;
+    }
+    if is_running(kea.pid()) {
+        kea.reload()?;
+        kea.command("remote-opts-retry")?;
+        let up = || {
+            let status = kea.command("remote-opts-status").unwrap_or_default();
+            let services = status["arguments"]["services"].as_array();
+            services.is_some_and(|all| all.iter().all(|one| one["state"] == "up"))
+        };
+        ensure!(wait_until_within(PATIENCE, up), "not every service is up after the adversary");
+        let before = load.counts.sent;
+        let failed = load.boot_all();
+        println!("after the adversary: {} packets, {failed} wrong", load.counts.sent - before);
+        check_missing(&kea, &load, &shared);
+    }
+    let wrong_lines = ["REMOPTS_PANIC", "REMOPTS_EXCEPTION", "UNLOAD_LIBRARIES_ERROR", "HOOKS_UNLOAD_ERROR"];
+    for id in wrong_lines {
+        if let Some(line) = kea.log().iter().find(|line| line.contains(id)) {
+            shared.wrong(line);
+        }
+    }
+    let crashes = usize::from(!is_running(kea.pid()));
+    print(&load, &shared, crashes);
+    let level = judge_samples(&samples, time);
+    let end = kea.stop();
+    drop(files.folder);
+    ensure!(crashes == 0 && end.status.success(), "Kea ended with {}", end.status);
+    ensure!(shared.wrongs() == 0, "{} wrong", shared.wrongs());
+    level
+}
+
+/// Whether the process runs: one that has ended is a zombie until somebody waits for it.
+fn is_running(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
+}
+
+/// How many packets the library has let go at reloads.
+fn let_go(kea: &Kea) -> usize {
+    let lines = kea.log();
+    let lines = lines.iter().filter(|line| line.contains("REMOPTS_LET_GO"));
+    let numbers = lines.filter_map(|line| line.split_whitespace().find_map(|word| word.parse::<usize>().ok()));
+    numbers.sum::<usize>()
+}
+
+/// Packets without a reply are those that Kea has never read, because a reload closes its sockets,
+/// and those that the library let go at a reload. Any other is wrong.
+fn check_missing(kea: &Kea, load: &Load, shared: &Shared) {
+    let Counts { sent, late, .. } = load.counts;
+    let Some(read) = kea.statistic("pkt4-received") else { return };
+    let never_read = sent.saturating_sub(usize::try_from(read).unwrap_or_default());
+    let excused = never_read + let_go(kea) + late;
+    let missing = load.missing.len();
+    if missing > excused {
+        let some: Vec<_> = load.missing.iter().rev().take(3).cloned().collect();
+        shared.wrong(&format!(
+            "{missing} packets have no reply, but reloads have lost at most {excused}: {never_read} \
+             that Kea has not read. The last ones:\n  {}",
+            some.join("\n  ")
+        ));
+    }
+}
+
+fn print(load: &Load, shared: &Shared, crashes: usize) {
+    let Counts { sent, flooded, garbage, answered, unanswered, late, held } = &load.counts;
+    let line = |what: &str, number: usize| println!("| {what:58} | {number:9} |");
+    println!();
+    line("packets sent", *sent);
+    line("no DHCP, sent besides", *garbage);
+    let flood = answered.get("flood of one client").copied().unwrap_or_default();
+    line("answered", answered.values().sum());
+    answered.iter().for_each(|(what, number)| line(&format!("  {what}"), *number));
+    let not_flooded = flooded.saturating_sub(flood);
+    line("expected unanswered", unanswered.values().sum::<usize>() + not_flooded);
+    unanswered.iter().for_each(|(what, number)| line(&format!("  {what}"), *number));
+    line("  flood of one client", not_flooded);
+    line("replies after the deadline", *late);
+    line("times the load waited for a busy machine", *held);
+    line("wrong", shared.wrongs());
+    line("crashes of Kea", crashes);
+    let reloads = shared.reloads();
+    let longest = reloads.iter().max().copied().unwrap_or_default();
+    println!("reloads: {}, the longest took {longest:.1?}", reloads.len());
+    println!("\nwhat the adversary did:");
+    shared.faults().iter().for_each(|(what, number)| line(what, *number));
+}
+
+/// Compares the first and the last quarter of the samples behind the warm-up.
+fn judge_samples(samples: &[Sample], time: Duration) -> Result<()> {
+    let kept: Vec<_> = samples.iter().filter(|sample| sample.at > time.mul_f64(WARM_UP)).collect();
+    let quarter = kept.len() / 4;
+    ensure!(quarter > 0, "too short for samples");
+    let mut risen = Vec::new();
+    let kinds: BTreeMap<&str, fn(&Holdings) -> usize> = BTreeMap::from([
+        ("memory (RSS), KiB", (|holdings| holdings.memory_kib) as fn(&Holdings) -> usize),
+        ("threads", |holdings| holdings.threads),
+        ("descriptors", |holdings| holdings.descriptors),
+    ]);
+    println!("\nin the middle of the first and of the last quarter of {} samples:", kept.len());
+    for (name, value) in kinds {
+        let median = |samples: &[&Sample]| {
+            let mut values: Vec<_> = samples.iter().map(|sample| value(&sample.holdings)).collect();
+            values.sort_unstable();
+            values[values.len() / 2]
+        };
+        let (first, last) = (median(&kept[..quarter]), median(&kept[kept.len() - quarter..]));
+        let ratio = last as f64 / first as f64;
+        println!("| {name:20} | {first:9} | {last:9} | {ratio:.3} |");
+        if ratio > LEVEL {
+            risen.push(format!("{name}: {first}, later {last}"));
+        }
+    }
+    ensure!(risen.is_empty(), "Kea holds more and more: {risen:?}");
+    Ok(())
+}
+
+/// Reloads Kea many times in a row under traffic. Memory stays level, and no reply is lost after
+/// the last reload.
+fn reloads(times: usize, http2: bool) -> Result<()> {
+    let shared = Shared::new();
+    let files = Files::new()?;
+    let services = files.services()?;
+    let kea = files.start(&services)?;
+    let mut configuration: Value = kea.configuration();
+    set_http2(&mut configuration, http2);
+    kea.write_configuration(&configuration)?;
+    kea.reload()?;
+    let mut load = Load::new(&shared, kea.relay());
+    load.measure(MEASURED, WINDOW);
+    let mut samples = Vec::new();
+    let mut took = Duration::ZERO;
+    std::thread::scope(|threads| {
+        let reloads = threads.spawn(|| -> Result<()> {
+            let done = (0..times).try_for_each(|_| {
+                let begin = Instant::now();
+                kea.reload()?;
+                took += begin.elapsed();
+                samples.push(Sample { at: shared.start.elapsed(), holdings: Holdings::of(kea.pid()) });
+                anyhow::Ok(())
+            });
+            shared.end();
+            done
+        });
+        load.run(200.0, |_| ());
+        reloads.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    let before = load.counts.sent;
+    let failed = load.boot_all();
+    check_missing(&kea, &load, &shared);
+    let after = load.counts.sent - before;
+    println!("\n{times} reloads, http2 {http2}: {:.1?} each; then {after} packets, {failed} without \
+              their reply", took / times.try_into()?);
+    let level = judge_samples(&samples, samples.last().context("a reload")?.at);
+    let end = kea.stop();
+    ensure!(end.status.success(), "Kea ended with {}", end.status);
+    ensure!(failed == 0 && shared.wrongs() == 0, "{} wrong", shared.wrongs());
+    level
+}
