@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use crate::clients::{MACHINES, answer, discover_in_hex};
 use crate::service::Mode;
 use crate::services::Service;
 use crate::shared::Shared;
+use remote_opts_test_support::holdings::Holdings;
 use remote_opts_test_support::kea::Kea;
 use remote_opts_test_support::service::about;
 
@@ -29,7 +30,7 @@ const RELOAD: Duration = Duration::from_secs(1);
 const OTHER_HTTP: usize = 5;
 
 /// No file may be longer than this while the disk is full. Kea's log files stay below it.
-const FULL: u64 = 256 * 1024;
+const FULL: u64 = 220 * 1024;
 
 /// The name of the service at [`NAMED`].
 pub const NAME: &str = "boot.test";
@@ -98,6 +99,8 @@ pub struct Adversary<'a> {
     /// Held for writing while Kea has no descriptor left: without one, Kea itself can take no
     /// command and open no socket.
     pub descriptors: RwLock<()>,
+    /// What Kea held before each reload. (In the middle of one it has no threads for packets.)
+    pub samples: Mutex<Vec<(Instant, Holdings)>>,
     /// Whether the file of kept answers cannot be written.
     pub unwritable: AtomicBool,
 }
@@ -282,6 +285,7 @@ impl Adversary<'_> {
                 self.kea.write_configuration(&configuration)?;
                 self.shared.note(if http2 { "HTTP/2" } else { "HTTP/1.1" });
             }
+            self.samples.lock().unwrap().push((Instant::now(), Holdings::of(self.kea.pid())));
             self.shared.note("config-reload");
             self.shared.reloading(|| self.kea.reload())?;
             self.shared.count("config-reload");
@@ -343,7 +347,7 @@ impl Adversary<'_> {
                     command("remote-opts-cache-remove", request.clone()).map(drop)
                 }),
                 7 if number % 50 == 7 => command("remote-opts-retry", json!({})).map(drop),
-                8 if number % 200 == 8 => {
+                8 if number % 600 == 8 => {
                     self.shared.note("remote-opts-cache-clear");
                     self.shared.forgetting(None, || {
                         command("remote-opts-cache-clear", json!({})).map(drop)

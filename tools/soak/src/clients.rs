@@ -65,9 +65,8 @@ enum Doing {
     Discovering,
     /// It has sent a REQUEST for the OFFER of this address and option 224.
     Requesting(Ipv4Addr, Option<String>),
-    /// It has sent a REQUEST for its lease: with option 82, through the relay agent, or without
-    /// both.
-    Renewing { relayed: bool },
+    /// It has sent a REQUEST for its lease, with option 82 or without it.
+    Renewing { named: bool },
 }
 
 struct Machine {
@@ -126,7 +125,7 @@ pub struct Load<'a> {
     next_flooder: u32,
     waiting: usize,
     /// The packets that count as [`MISSING`].
-    pub missing: Vec<String>,
+    pub missing: Vec<(Instant, String)>,
     pub counts: Counts,
 }
 
@@ -231,7 +230,7 @@ impl<'a> Load<'a> {
             while next <= now {
                 next += interval;
                 // On a busy machine more packets would only wait.
-                if self.waiting() as f64 > rate.max(200.0) {
+                if self.waiting() as f64 > 2.0 * rate.max(100.0) {
                     self.counts.held += 1;
                     continue;
                 }
@@ -308,18 +307,17 @@ impl<'a> Load<'a> {
     fn discover(&mut self, index: usize) {
         let (xid, number) = (self.new_xid(), self.machines[index].number);
         let options = option(82, &port(number));
-        self.send(index, xid, Doing::Discovering, DISCOVER, Ipv4Addr::UNSPECIFIED, true, options);
+        self.send(index, xid, Doing::Discovering, DISCOVER, Ipv4Addr::UNSPECIFIED, options);
     }
 
-    fn renew(&mut self, index: usize, relayed: bool) {
+    fn renew(&mut self, index: usize, named: bool) {
         let xid = self.new_xid();
         let Some(lease) = self.machines[index].lease else { return };
         let number = self.machines[index].number;
-        let options = if relayed { option(82, &port(number)) } else { Vec::new() };
-        self.send(index, xid, Doing::Renewing { relayed }, REQUEST, lease, relayed, options);
+        let options = if named { option(82, &port(number)) } else { Vec::new() };
+        self.send(index, xid, Doing::Renewing { named }, REQUEST, lease, options);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is a field of the packet")]
     fn send(
         &mut self,
         index: usize,
@@ -327,10 +325,9 @@ impl<'a> Load<'a> {
         doing: Doing,
         kind: u8,
         ciaddr: Ipv4Addr,
-        relayed: bool,
         options: Vec<u8>,
     ) {
-        let giaddr = if relayed { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        let giaddr = Ipv4Addr::LOCALHOST;
         let machine = &mut self.machines[index];
         let client = machine.number;
         machine.wire = Query { kind, xid, client, giaddr, ciaddr, options }.wire();
@@ -474,7 +471,7 @@ impl<'a> Load<'a> {
                 let mut options = [option(50, &address.octets()), option(54, &server)].concat();
                 options.extend(option(82, &port(number)));
                 let (xid, none) = (reply.xid(), Ipv4Addr::UNSPECIFIED);
-                self.send(index, xid, Doing::Requesting(address, chain), REQUEST, none, true, options);
+                self.send(index, xid, Doing::Requesting(address, chain), REQUEST, none, options);
             }
             (Doing::Requesting(offered, offer), MessageType::Ack) => {
                 if *offered != address {
@@ -486,20 +483,20 @@ impl<'a> Load<'a> {
                 self.answered(if is_own { "ACK, own answer" } else { "ACK, as Kea alone" });
                 self.take(index, reply);
             }
-            (Doing::Renewing { relayed }, MessageType::Ack) => {
+            (Doing::Renewing { named }, MessageType::Ack) => {
                 // Without option 82 the address alone says whose answer it is.
-                let has_answer = *relayed || own.is_some() && own == lease;
+                let has_answer = *named || own.is_some() && own == lease;
                 if Some(address) != lease {
                     self.wrong(index, "gets another address than its lease", Some(reply));
                 }
                 if has_answer && is_known && !is_own {
                     self.wrong(index, "renews without its answer", Some(reply));
                 }
-                self.answered(match (relayed, is_own) {
+                self.answered(match (named, is_own) {
                     (true, true) => "ACK of a renewal, own answer",
                     (true, false) => "ACK of a renewal, as Kea alone",
-                    (false, true) => "ACK of a renewal without relay, own answer",
-                    (false, false) => "ACK of a renewal without relay, as Kea alone",
+                    (false, true) => "ACK of a renewal without option 82, own answer",
+                    (false, false) => "ACK of a renewal without option 82, as Kea alone",
                 });
                 self.take(index, reply);
             }
@@ -571,14 +568,14 @@ impl<'a> Load<'a> {
 
     /// The packet of this transaction, sent then, has no reply in time.
     fn miss(&mut self, xid: u32, sent: Instant) {
-        if let Some((stray, _, _, wire)) = self.strays.get(&xid) {
+        if let Some((stray, _, sent, wire)) = self.strays.get(&xid) {
             let cause = match stray {
                 // Counted at the end: many packets share one entry.
                 Stray::Flood => return drop(self.strays.remove(&xid)),
                 Stray::Bad(index) if !self.answers_alone[*index] => "Kea alone is silent, too",
                 Stray::Bad(index) => {
                     let name = &self.shapes[*index].name;
-                    self.missing.push(format!("{name}: {}", hex(wire)));
+                    self.missing.push((*sent, format!("{name}: {}", hex(wire))));
                     MISSING
                 }
             };
@@ -597,7 +594,8 @@ impl<'a> Load<'a> {
             let at = (sent - self.shared.start).as_secs_f64();
             let (number, doing) = (machine.number, &machine.doing);
             let wire = hex(&machine.wire);
-            self.missing.push(format!("machine {number}, {doing:?}, sent at {at:.3} s: {wire}"));
+            let what = format!("machine {number}, {doing:?}, sent at {at:.3} s: {wire}");
+            self.missing.push((sent, what));
             MISSING
         };
         *self.counts.unanswered.entry(cause).or_default() += 1;

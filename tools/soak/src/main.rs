@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -37,6 +37,10 @@ use shared::Shared;
 
 /// The load, as a part of what the same clients and services reach without an adversary.
 const SHARE: f64 = 0.6;
+
+/// The most exchanges and renewals a second for a Kea that cannot park. Its threads wait for slow
+/// services, and a reload throws away what waits for a thread meanwhile.
+const MOST_WITHOUT_PARKING: f64 = 250.0;
 
 /// How many exchanges are under way at once when the rate is measured.
 const WINDOW: usize = 16;
@@ -109,6 +113,8 @@ fn server() -> Setup {
     let threads = if kea::parks() { 4 } else { 64 };
     Setup::new(Threads::Four)
         .quiet()
+        // A reload forgets leases that are in memory alone.
+        .persistent_leases()
         .set(
             "multi-threading",
             json!({
@@ -213,12 +219,6 @@ impl Files {
     }
 }
 
-/// One look at Kea.
-struct Sample {
-    at: Duration,
-    holdings: Holdings,
-}
-
 fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
     fastrand::seed(seed);
     let shared = Shared::new();
@@ -238,7 +238,8 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
     let mut load = Load::new(&shared, kea.relay());
     load.answers_alone = answers_alone;
     let most = load.measure(MEASURED, WINDOW);
-    let rate = rate.unwrap_or(most * SHARE);
+    let limit = if kea::parks() { f64::MAX } else { MOST_WITHOUT_PARKING };
+    let rate = rate.unwrap_or((most * SHARE).min(limit));
     println!("{most:.0} exchanges and renewals a second without an adversary; the load is {rate:.0}");
 
     let folder = files.kept.clone();
@@ -252,9 +253,9 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
         folder,
         descriptors: RwLock::new(()),
         unwritable: AtomicBool::new(false),
+        samples: Mutex::default(),
     };
     let begin = Instant::now();
-    let mut samples = Vec::new();
     let mut told = begin;
     adversary.during(|| {
         load.run(rate, |load| {
@@ -263,14 +264,13 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
                 shared.wrong(&format!("Kea has crashed:\n{}", kea.log().join("\n")));
                 return shared.end();
             }
-            samples.push(Sample { at, holdings: Holdings::of(kea.pid()) });
             if let Ok(_descriptors) = adversary.descriptors.try_read() {
                 check_missing(&kea, load, &shared);
             }
             if told.elapsed() > Duration::from_secs(10) {
                 told = Instant::now();
                 let Counts { sent, unanswered, .. } = &load.counts;
-                let holdings = samples.last().map(|sample| sample.holdings);
+                let holdings = adversary.samples.lock().unwrap().last().map(|(_, holdings)| *holdings);
                 println!("{:4.0} s: {sent} packets, {unanswered:?}, {holdings:?}", at.as_secs_f64());
             }
             if at > time {
@@ -303,7 +303,8 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
     }
     let crashes = usize::from(!is_running(kea.pid()));
     print(&load, &shared, crashes);
-    let level = judge_samples(&samples, time);
+    let samples = adversary.samples.lock().unwrap();
+    let level = judge_samples(&samples);
     let end = kea.stop();
     drop(files.folder);
     ensure!(crashes == 0 && end.status.success(), "Kea ended with {}", end.status);
@@ -334,12 +335,14 @@ fn check_missing(kea: &Kea, load: &Load, shared: &Shared) {
     let excused = never_read + let_go(kea) + late;
     let missing = load.missing.len();
     if missing > excused {
-        let some: Vec<_> = load.missing.iter().rev().take(3).cloned().collect();
-        shared.wrong(&format!(
+        let last = &load.missing[missing.saturating_sub(3)..];
+        let packets: Vec<_> = last.iter().map(|(_, what)| what.as_str()).collect();
+        let what = format!(
             "{missing} packets have no reply, but reloads have lost at most {excused}: {never_read} \
              that Kea has not read. The last ones:\n  {}",
-            some.join("\n  ")
-        ));
+            packets.join("\n  ")
+        );
+        shared.wrong_since(&what, last[last.len() - 1].0);
     }
 }
 
@@ -368,8 +371,8 @@ fn print(load: &Load, shared: &Shared, crashes: usize) {
 }
 
 /// Compares the first and the last quarter of the samples behind the warm-up.
-fn judge_samples(samples: &[Sample], time: Duration) -> Result<()> {
-    let kept: Vec<_> = samples.iter().filter(|sample| sample.at > time.mul_f64(WARM_UP)).collect();
+fn judge_samples(samples: &[(Instant, Holdings)]) -> Result<()> {
+    let kept = &samples[(samples.len() as f64 * WARM_UP) as usize..];
     let quarter = kept.len() / 4;
     ensure!(quarter > 0, "too short for samples");
     let mut risen = Vec::new();
@@ -380,8 +383,8 @@ fn judge_samples(samples: &[Sample], time: Duration) -> Result<()> {
     ]);
     println!("\nin the middle of the first and of the last quarter of {} samples:", kept.len());
     for (name, value) in kinds {
-        let median = |samples: &[&Sample]| {
-            let mut values: Vec<_> = samples.iter().map(|sample| value(&sample.holdings)).collect();
+        let median = |samples: &[(Instant, Holdings)]| {
+            let mut values: Vec<_> = samples.iter().map(|(_, holdings)| value(holdings)).collect();
             values.sort_unstable();
             values[values.len() / 2]
         };
@@ -417,7 +420,7 @@ fn reloads(times: usize, http2: bool) -> Result<()> {
                 let begin = Instant::now();
                 kea.reload()?;
                 took += begin.elapsed();
-                samples.push(Sample { at: shared.start.elapsed(), holdings: Holdings::of(kea.pid()) });
+                samples.push((Instant::now(), Holdings::of(kea.pid())));
                 anyhow::Ok(())
             });
             shared.end();
@@ -432,7 +435,7 @@ fn reloads(times: usize, http2: bool) -> Result<()> {
     let after = load.counts.sent - before;
     println!("\n{times} reloads, http2 {http2}: {:.1?} each; then {after} packets, {failed} without \
               their reply", took / times.try_into()?);
-    let level = judge_samples(&samples, samples.last().context("a reload")?.at);
+    let level = judge_samples(&samples);
     let end = kea.stop();
     ensure!(end.status.success(), "Kea ended with {}", end.status);
     ensure!(failed == 0 && shared.wrongs() == 0, "{} wrong", shared.wrongs());

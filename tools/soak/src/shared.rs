@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// How many actions of the adversary are printed beside a wrong reply.
 const RECENT: usize = 12;
 
+/// For how long the adversary's actions are known: longer than a packet is waited for.
+const MEMORY: Duration = Duration::from_secs(30);
+
 /// With more wrong replies than this the soak ends.
 const MOST_WRONG: usize = 20;
 
@@ -20,7 +23,7 @@ pub struct Shared {
     pub start: Instant,
     over: AtomicBool,
     /// The adversary's last actions.
-    actions: Mutex<VecDeque<String>>,
+    actions: Mutex<VecDeque<(Instant, String)>>,
     /// How often the adversary did each thing.
     faults: Mutex<BTreeMap<&'static str, usize>>,
     /// When reloads began and ended.
@@ -58,8 +61,9 @@ impl Shared {
     /// Notes an action of the adversary.
     pub fn note(&self, what: &str) {
         let mut actions = self.actions.lock().unwrap();
-        actions.push_back(format!("{:8.3} s  {what}", self.start.elapsed().as_secs_f64()));
-        if actions.len() > RECENT {
+        let at = self.start.elapsed().as_secs_f64();
+        actions.push_back((Instant::now(), format!("{at:8.3} s  {what}")));
+        while actions.front().is_some_and(|(at, _)| at.elapsed() > MEMORY) {
             actions.pop_front();
         }
     }
@@ -110,12 +114,19 @@ impl Shared {
         [None, Some(client)].iter().any(|who| forgotten.get(who).is_some_and(|end| *end > since))
     }
 
-    /// Notes what must not happen, and prints it with the adversary's last actions.
+    /// Notes what must not happen, and prints it with what the adversary did last.
     pub fn wrong(&self, what: &str) {
+        self.wrong_since(what, Instant::now());
+    }
+
+    /// As [`Shared::wrong`], for a packet that was sent then.
+    pub fn wrong_since(&self, what: &str, sent: Instant) {
         let mut wrong = self.wrong.lock().unwrap();
         let at = self.start.elapsed().as_secs_f64();
-        eprintln!("WRONG at {at:.3} s: {what}\n  the adversary's last actions:");
-        for action in self.actions.lock().unwrap().iter() {
+        eprintln!("WRONG at {at:.3} s: {what}\n  what the adversary did last before and after it:");
+        let actions = self.actions.lock().unwrap();
+        let after = actions.partition_point(|(at, _)| *at <= sent);
+        for (_, action) in actions.iter().take(after + RECENT / 4).skip(after.saturating_sub(RECENT)) {
             eprintln!("    {action}");
         }
         wrong.push(what.to_owned());
