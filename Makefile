@@ -68,6 +68,12 @@ DEB = target/debian/$(DEBIAN)
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := answer parameters
 
+# How many seconds `make soak` takes, without its reloads. How many reloads in a row it ends with, for
+# each version of HTTP. More arguments, for instance --seed 7.
+SOAK_SECONDS ?= 1200
+SOAK_RELOADS ?= 1000
+SOAK ?=
+
 # More arguments for the benchmark, for instance --rounds 5; more for the storm, for instance
 # --machines 1000; and the folder of the benchmark's results.
 BENCH ?=
@@ -79,7 +85,7 @@ COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(M
 
 .PHONY: all build library client install uninstall deb check-deb deb-docker test-package deps demo \
     demo-boot test test-core model test-docker core-docker rig foreign-version fuzz bench bench-quick bench-docker \
-    bench-image bench-report storm storm-docker lint check-house check-install \
+    bench-image bench-report storm storm-docker soak lint check-house check-install \
     check-supply check-advisories check-reproducible cargo-deb cargo-deny cargo-cyclonedx docs
 
 all: build
@@ -251,6 +257,14 @@ bench bench-quick: deps
 storm: deps
 	@$(build_bench)
 	@target/release/bench storm --commit $(COMMIT) $(STORM)
+
+# Kea under load while an adversary works: each packet must be answered as the manual says, and memory
+# must stay level. Then many reloads in a row.
+soak: deps
+	@$(BUILD) --quiet
+	@$(CARGO) build --quiet --locked --package remote-opts-soak
+	@target/debug/soak run --seconds $(SOAK_SECONDS) $(SOAK)
+	@target/debug/soak reloads --times $(SOAK_RELOADS)
 
 # The image of the benchmark, with the Kea of another Debian release.
 bench-image:

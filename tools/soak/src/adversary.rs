@@ -281,7 +281,7 @@ impl Adversary<'_> {
             number += 1;
             if number % OTHER_HTTP == 0 {
                 let http2 = number / OTHER_HTTP % 2 == 1;
-                set_http2(&mut configuration, http2);
+                set_parameter(&mut configuration, "http2", json!(http2));
                 self.kea.write_configuration(&configuration)?;
                 self.shared.note(if http2 { "HTTP/2" } else { "HTTP/1.1" });
             }
@@ -290,7 +290,7 @@ impl Adversary<'_> {
             self.shared.reloading(|| self.kea.reload())?;
             self.shared.count("config-reload");
         }
-        set_http2(&mut configuration, false);
+        set_parameter(&mut configuration, "http2", json!(false));
         self.kea.write_configuration(&configuration)
     }
 
@@ -371,10 +371,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Has http URLs be asked by HTTP/2, or by HTTP/1.1.
-pub fn set_http2(configuration: &mut Value, http2: bool) {
-    let libraries = configuration["Dhcp4"]["hooks-libraries"].as_array_mut();
-    for library in libraries.into_iter().flatten() {
-        library["parameters"]["http2"] = json!(http2);
-    }
+/// Sets a parameter of the library.
+pub fn set_parameter(configuration: &mut Value, name: &str, value: Value) {
+    configuration["Dhcp4"]["hooks-libraries"][0]["parameters"][name] = value;
 }

@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
-use adversary::{Adversary, NAME, set_http2};
+use adversary::{Adversary, NAME, set_parameter};
 use clients::{Counts, Load, POOL};
 use remote_opts_test_support::certificates::{Authority, Identity};
 use remote_opts_test_support::holdings::Holdings;
@@ -107,10 +107,8 @@ fn main() -> ExitCode {
 }
 
 /// A server with the addresses that the load knows.
-fn server() -> Setup {
+fn server(threads: u32) -> Setup {
     let local = json!({"ip-addresses": ["127.0.0.1"]});
-    // A Kea that cannot park has a thread wait for each answer.
-    let threads = if kea::parks() { 4 } else { 64 };
     Setup::new(Threads::Four)
         .quiet()
         // A reload forgets leases that are in memory alone.
@@ -137,8 +135,14 @@ fn server() -> Setup {
         )
 }
 
+/// How many threads Kea has for packets in the soak. One that cannot park has a thread wait for each
+/// answer.
+fn threads() -> u32 {
+    if kea::parks() { 4 } else { 64 }
+}
+
 /// The server with the hook, which asks these services.
-fn server_with_hook(services: &[Service; 3], anchor: &Path, file: &Path) -> Setup {
+fn server_with_hook(threads: u32, services: &[Service; 3], anchor: &Path) -> Setup {
     let [plain, named, secure] = services;
     let urls = [plain.url("127.0.0.1"), named.url(NAME), secure.url("127.0.0.1")];
     let parameters = json!({
@@ -146,11 +150,10 @@ fn server_with_hook(services: &[Service; 3], anchor: &Path, file: &Path) -> Setu
         "timeout": 2000,
         // Answers go stale between two visits of a machine, so that services are asked all the time.
         "cache-ttl": 1,
-        "cache-file": file,
         "trust-anchor": anchor,
         "http2": false,
     });
-    server().info(HOOK_LOGGER).forget_lines("REMOPTS_ACKED").hook_as_given(parameters)
+    server(threads).info(HOOK_LOGGER).forget_lines("REMOPTS_ACKED").hook_as_given(parameters)
 }
 
 /// Files of one soak.
@@ -201,9 +204,9 @@ impl Files {
     }
 
     /// Starts Kea with the hook.
-    fn start(&self, services: &[Service; 3]) -> Result<Kea> {
+    fn start(&self, threads: u32, services: &[Service; 3]) -> Result<Kea> {
         let names = format!("@{}", self.names.display());
-        let setup = server_with_hook(services, &self.anchor, &self.kept.join("answers"))
+        let setup = server_with_hook(threads, services, &self.anchor)
             .env("LD_PRELOAD", &self.resolver.to_string_lossy())
             .env("REMOPTS_TEST_NAMES", &names)
             // So many lines of Kea go into its file that it is rotated all the time.
@@ -225,7 +228,7 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
     let files = Files::new()?;
     let services = files.services()?;
 
-    let alone = server().try_start()?;
+    let alone = server(threads()).try_start()?;
     let mut load = Load::new(&shared, alone.relay());
     load.ask_kea_alone();
     let answers_alone = load.answers_alone.clone();
@@ -234,7 +237,11 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
     drop(load);
     alone.stop().assert_clean();
 
-    let kea = files.start(&services)?;
+    let kea = files.start(threads(), &services)?;
+    let mut configuration = kea.configuration();
+    set_parameter(&mut configuration, "cache-file", json!(files.kept.join("answers")));
+    kea.write_configuration(&configuration)?;
+    kea.reload()?;
     let mut load = Load::new(&shared, kea.relay());
     load.answers_alone = answers_alone;
     let most = load.measure(MEASURED, WINDOW);
@@ -405,9 +412,10 @@ fn reloads(times: usize, http2: bool) -> Result<()> {
     let shared = Shared::new();
     let files = Files::new()?;
     let services = files.services()?;
-    let kea = files.start(&services)?;
-    let mut configuration: Value = kea.configuration();
-    set_http2(&mut configuration, http2);
+    // Without a file of kept answers, so that no reload waits for the disk.
+    let kea = files.start(4, &services)?;
+    let mut configuration = kea.configuration();
+    set_parameter(&mut configuration, "http2", json!(http2));
     kea.write_configuration(&configuration)?;
     kea.reload()?;
     let mut load = Load::new(&shared, kea.relay());
