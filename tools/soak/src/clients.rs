@@ -49,7 +49,9 @@ pub fn own_address(number: u32) -> Option<Ipv4Addr> {
 /// equal.
 pub fn answer(target: &str, by: &str) -> Value {
     let short: String = target.chars().take(60).collect();
-    let mut answer = json!({"options": {"224": format!("{short} {by}")}});
+    // The second option makes the file of kept answers longer than that of leases will ever be.
+    let filler = "f".repeat(150);
+    let mut answer = json!({"options": {"224": format!("{short} {by}"), "225": filler}});
     let number = target.split_once("sub82_1=").filter(|(_, digits)| digits.len() == 8);
     let number = number.and_then(|(_, digits)| u32::from_str_radix(digits, 16).ok());
     if let Some(address) = number.and_then(own_address) {

@@ -308,6 +308,9 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
             shared.wrong(line);
         }
     }
+    if shared.wrongs() > 0 {
+        print_log(&kea.log());
+    }
     let crashes = usize::from(!is_running(kea.pid()));
     print(&load, &shared, crashes);
     let samples = adversary.samples.lock().unwrap();
@@ -317,6 +320,19 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
     ensure!(crashes == 0 && end.status.success(), "Kea ended with {}", end.status);
     ensure!(shared.wrongs() == 0, "{} wrong", shared.wrongs());
     level
+}
+
+/// Prints how often Kea logged each message of WARN and above, with the last line of each.
+fn print_log(log: &[String]) {
+    let mut messages: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for line in log.iter().filter(|line| !line.starts_with("INFO")) {
+        let id = line.split_once("] ").map_or("", |(_, rest)| rest).split(' ').next();
+        let (number, last) = messages.entry(id.unwrap_or_default()).or_default();
+        (*number, *last) = (*number + 1, line);
+    }
+    for (number, last) in messages.values() {
+        eprintln!("  {number} times: {last}");
+    }
 }
 
 /// Whether the process runs: one that has ended is a zombie until somebody waits for it.
