@@ -31,7 +31,7 @@ const OTHER_HTTP: usize = 5;
 
 /// No file may be longer than this while the disk is full. Kea's log files and its leases stay below
 /// it, the file of kept answers does not.
-const FULL: u64 = 400 * 1024;
+const FULL: u64 = 1000 * 1024;
 
 /// The name of the service at [`NAMED`].
 pub const NAME: &str = "boot.test";

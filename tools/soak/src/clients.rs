@@ -49,11 +49,13 @@ pub fn own_address(number: u32) -> Option<Ipv4Addr> {
 /// equal.
 pub fn answer(target: &str, by: &str) -> Value {
     let short: String = target.chars().take(60).collect();
-    // The second option makes the file of kept answers longer than that of leases will ever be.
-    let filler = "f".repeat(150);
-    let mut answer = json!({"options": {"224": format!("{short} {by}"), "225": filler}});
+    let mut answer = json!({"options": {"224": format!("{short} {by}")}});
     let number = target.split_once("sub82_1=").filter(|(_, digits)| digits.len() == 8);
     let number = number.and_then(|(_, digits)| u32::from_str_radix(digits, 16).ok());
+    if number.is_some_and(|number| number < MACHINES) {
+        // It makes the file of kept answers longer than that of leases will ever be.
+        answer["options"]["225"] = json!("f".repeat(600));
+    }
     if let Some(address) = number.and_then(own_address) {
         answer["ip-address"] = json!(address);
     }
@@ -68,7 +70,9 @@ enum Doing {
     /// It has sent a REQUEST for the OFFER of this address and option 224.
     Requesting(Ipv4Addr, Option<String>),
     /// It has sent a REQUEST for its lease, with option 82 or without it.
-    Renewing { named: bool },
+    Renewing {
+        named: bool,
+    },
 }
 
 struct Machine {
@@ -214,7 +218,12 @@ impl<'a> Load<'a> {
     }
 
     fn finished(&self) -> usize {
-        self.counts.answered.iter().filter(|(what, _)| !what.contains("OFFER")).map(|(_, n)| n).sum()
+        self.counts
+            .answered
+            .iter()
+            .filter(|(what, _)| !what.contains("OFFER"))
+            .map(|(_, n)| n)
+            .sum()
     }
 
     /// Sends `rate` exchanges or renewals a second, and bad input and floods among them, until the
@@ -327,8 +336,10 @@ impl<'a> Load<'a> {
         doing: Doing,
         kind: u8,
         ciaddr: Ipv4Addr,
-        options: Vec<u8>,
+        mut options: Vec<u8>,
     ) {
+        // A reply may have this length.
+        options.extend(option(57, &1500_u16.to_be_bytes()));
         let giaddr = Ipv4Addr::LOCALHOST;
         let machine = &mut self.machines[index];
         let client = machine.number;
@@ -626,7 +637,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The DISCOVER of a machine, for `remote-opts-lookup`.
 pub fn discover_in_hex(number: u32) -> String {
-    let (kind, options) = (if number % 5 == 0 { INFORM } else { DISCOVER }, option(82, &port(number)));
+    let (kind, options) =
+        (if number % 5 == 0 { INFORM } else { DISCOVER }, option(82, &port(number)));
     let (giaddr, ciaddr) = (Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED);
     hex(&Query { kind, xid: 1, client: number, giaddr, ciaddr, options }.wire())
 }

@@ -247,7 +247,9 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
     let most = load.measure(MEASURED, WINDOW);
     let limit = if kea::parks() { f64::MAX } else { MOST_WITHOUT_PARKING };
     let rate = rate.unwrap_or((most * SHARE).min(limit));
-    println!("{most:.0} exchanges and renewals a second without an adversary; the load is {rate:.0}");
+    println!(
+        "{most:.0} exchanges and renewals a second without an adversary; the load is {rate:.0}"
+    );
 
     let folder = files.kept.clone();
     let names = files.names.clone();
@@ -277,8 +279,12 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
             if told.elapsed() > Duration::from_secs(10) {
                 told = Instant::now();
                 let Counts { sent, unanswered, .. } = &load.counts;
-                let holdings = adversary.samples.lock().unwrap().last().map(|(_, holdings)| *holdings);
-                println!("{:4.0} s: {sent} packets, {unanswered:?}, {holdings:?}", at.as_secs_f64());
+                let holdings =
+                    adversary.samples.lock().unwrap().last().map(|(_, holdings)| *holdings);
+                println!(
+                    "{:4.0} s: {sent} packets, {unanswered:?}, {holdings:?}",
+                    at.as_secs_f64()
+                );
             }
             if at > time {
                 shared.end();
@@ -302,7 +308,8 @@ fn soak(time: Duration, rate: Option<f64>, seed: u64) -> Result<()> {
         println!("after the adversary: {} packets, {failed} wrong", load.counts.sent - before);
         check_missing(&kea, &load, &shared);
     }
-    let wrong_lines = ["REMOPTS_PANIC", "REMOPTS_EXCEPTION", "UNLOAD_LIBRARIES_ERROR", "HOOKS_UNLOAD_ERROR"];
+    let wrong_lines =
+        ["REMOPTS_PANIC", "REMOPTS_EXCEPTION", "UNLOAD_LIBRARIES_ERROR", "HOOKS_UNLOAD_ERROR"];
     for id in wrong_lines {
         if let Some(line) = kea.log().iter().find(|line| line.contains(id)) {
             shared.wrong(line);
@@ -345,7 +352,8 @@ fn is_running(pid: u32) -> bool {
 fn let_go(kea: &Kea) -> usize {
     let lines = kea.log();
     let lines = lines.iter().filter(|line| line.contains("REMOPTS_LET_GO"));
-    let numbers = lines.filter_map(|line| line.split_whitespace().find_map(|word| word.parse::<usize>().ok()));
+    let numbers = lines
+        .filter_map(|line| line.split_whitespace().find_map(|word| word.parse::<usize>().ok()));
     numbers.sum::<usize>()
 }
 
@@ -457,8 +465,11 @@ fn reloads(times: usize, http2: bool) -> Result<()> {
     let failed = load.boot_all();
     check_missing(&kea, &load, &shared);
     let after = load.counts.sent - before;
-    println!("\n{times} reloads, http2 {http2}: {:.1?} each; then {after} packets, {failed} without \
-              their reply", took / times.try_into()?);
+    println!(
+        "\n{times} reloads, http2 {http2}: {:.1?} each; then {after} packets, {failed} without \
+              their reply",
+        took / times.try_into()?
+    );
     let level = judge_samples(&samples);
     let end = kea.stop();
     ensure!(end.status.success(), "Kea ended with {}", end.status);

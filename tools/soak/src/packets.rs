@@ -118,7 +118,9 @@ const BAD: [Bad; 27] = [
         let big = option(82, &[vec![1, 253], long(n, 253)].concat());
         [option(77, &[1; 255]), option(97, &[2; 255]), big].concat()
     }),
-    ("an option past the end", |n| named(n, &[vec![]]).into_iter().chain([12, 200, b'x']).collect()),
+    ("an option past the end", |n| {
+        named(n, &[vec![]]).into_iter().chain([12, 200, b'x']).collect()
+    }),
     ("61 empty", |n| named(n, &[option(61, b"")])),
     ("57 and 50 of wrong lengths", |n| named(n, &[option(57, &[1]), option(50, &[1, 2, 3])])),
 ];
@@ -129,7 +131,8 @@ pub fn shapes() -> Vec<Shape> {
     for (name, options) in BAD {
         for kind in [DISCOVER, INFORM] {
             for giaddr in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
-                let ciaddr = if kind == INFORM { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+                let ciaddr =
+                    if kind == INFORM { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
                 let kind_name = if kind == INFORM { "INFORM" } else { "DISCOVER" };
                 let relay = if giaddr.is_unspecified() { "without giaddr" } else { "with giaddr" };
                 let name = format!("{kind_name} {relay}, {name}");

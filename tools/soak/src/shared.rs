@@ -126,7 +126,9 @@ impl Shared {
         eprintln!("WRONG at {at:.3} s: {what}\n  what the adversary did last before and after it:");
         let actions = self.actions.lock().unwrap();
         let after = actions.partition_point(|(at, _)| *at <= sent);
-        for (_, action) in actions.iter().take(after + RECENT / 4).skip(after.saturating_sub(RECENT)) {
+        for (_, action) in
+            actions.iter().take(after + RECENT / 4).skip(after.saturating_sub(RECENT))
+        {
             eprintln!("    {action}");
         }
         wrong.push(what.to_owned());
