@@ -274,7 +274,8 @@ impl<'a> Load<'a> {
         let before = self.shared.wrongs();
         let mut wanted: VecDeque<usize> = (0..self.machines.len()).collect();
         let mut missing = 0;
-        while !wanted.is_empty() {
+        // A batch without all of its replies takes long, and one of them is enough.
+        while !wanted.is_empty() && missing == 0 {
             let some: Vec<_> = wanted.drain(..wanted.len().min(32)).collect();
             for index in &some {
                 // What is kept is not to excuse anything: each machine has its answer now.
