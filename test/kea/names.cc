@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 // The system's resolver for a Kea of the tests: LD_PRELOAD puts it before the C library. The
 // environment variable REMOPTS_TEST_NAMES maps names to addresses, "name=address,address;…". A name
-// with "hangs" in the place of an address is never resolved; a name with "fails" is unknown. "@file"
-// stands for what the file says at the time, and a name hangs for as long as the file says so.
-// Standard error tells of each look-up.
+// with "hangs" in the place of an address is never resolved; a name with "fails" is unknown.
+// "@file" stands for what the file says at the time, and a name hangs for as long as the file says
+// so. Standard error tells of each look-up.
 #include <dlfcn.h>
 #include <netdb.h>
 #include <sys/socket.h>
