@@ -55,7 +55,7 @@ HOOKS_DIR ?= /usr/lib/$(shell $(CXX) -print-multiarch)/kea/hooks
 DOC_DIR := $(PREFIX)/share/doc/kea-hook-remote-opts
 DROP_IN := $(PREFIX)/lib/systemd/system/kea-dhcp4-server.service.d/remote-opts.conf
 APPARMOR := /etc/apparmor.d/abstractions/kea-hook-remote-opts
-DOCUMENTS = README.md CHANGELOG.md $(wildcard docs/*.md docs/*.json docs/decisions/*.md) \
+DOCUMENTS = README.md SECURITY.md CHANGELOG.md $(wildcard docs/*.md docs/*.json docs/decisions/*.md) \
     $(shell find examples -type f ! -name '*.db' ! -name '*.pyc')
 
 # The images with the sources built, and with the package made of them.

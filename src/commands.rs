@@ -37,11 +37,11 @@ const EMPTY: u8 = 3;
 
 /// The longest page of `remote-opts-cache-list`. Kea reads and writes the text of a page on its main
 /// thread: a page of 1,000 answers took up to 45 ms on a busy machine.
-const LONGEST_PAGE: u64 = 500;
+pub(crate) const LONGEST_PAGE: u64 = 500;
 
 /// The longest life of an answer that `remote-opts-cache-insert` brings, in seconds: a year, as for
 /// the parameter `cache-ttl`.
-const LONGEST_LIFE: u64 = 365 * 24 * 3600;
+pub(crate) const LONGEST_LIFE: u64 = 365 * 24 * 3600;
 
 /// The arguments of commands.
 const SUB_OPTIONS_NAME: &str = "sub-options";

@@ -41,17 +41,17 @@ use crate::statistics::{self, Gauges};
 
 /// Lines about refused members of answers in ten seconds. One answer may have many such members,
 /// and the operator needs them all.
-const REFUSALS: u32 = 100;
+pub(crate) const REFUSALS: u32 = 100;
 
 /// The time from one look at the files of tokens and certificates to the next.
-const LOOK_AT_FILES: Duration = Duration::from_secs(5);
+pub(crate) const LOOK_AT_FILES: Duration = Duration::from_secs(5);
 
 /// The time from one writing of the kept answers to the next.
-const FILE_INTERVAL: Duration = Duration::from_secs(60);
+pub(crate) const FILE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The descriptors that Kea needs for itself: sockets of interfaces and of control, databases,
 /// logs.
-const KEA_DESCRIPTORS: usize = 256;
+pub(crate) const KEA_DESCRIPTORS: usize = 256;
 
 /// What one configuration sets up.
 pub struct Instance {

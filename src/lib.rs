@@ -60,3 +60,6 @@ mod link_kea {
     // SAFETY: no function is declared there.
     include!(concat!(env!("OUT_DIR"), "/link_kea.rs"));
 }
+
+#[cfg(test)]
+mod limits;

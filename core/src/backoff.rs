@@ -13,17 +13,17 @@ use crate::request::Request;
 use crate::sync::{Instant, Mutex, MutexGuard};
 
 /// The time of a request's first back-off. Each failure in a row doubles it.
-const FIRST: Duration = Duration::from_secs(1);
+pub(crate) const FIRST: Duration = Duration::from_secs(1);
 
 /// The longest back-off.
-const LONGEST: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 
 /// The share of a back-off's time that chance may take away, so that requests that failed together
 /// are not asked again together.
 const JITTER: f64 = 0.2;
 
 /// The most requests remembered. The one that failed first goes first.
-const MOST: usize = 10_000;
+pub(crate) const MOST: usize = 10_000;
 
 /// The requests that back off. Any thread.
 #[derive(Default)]

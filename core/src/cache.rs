@@ -19,25 +19,25 @@ use crate::request::{Request, ServiceUrl};
 use crate::reserved::ReservedAddresses;
 
 /// The longest time that an exchange keeps its answer.
-const EXCHANGE: Duration = Duration::from_secs(10);
+pub(crate) const EXCHANGE: Duration = Duration::from_secs(10);
 
 /// The longest time that an answer waits for the next packet of a client that got no reply. A
 /// client asks again after 4, 8, 16, 32 and 64 seconds (RFC 2131, section 4.1).
-const AWAITED: Duration = Duration::from_secs(70);
+pub(crate) const AWAITED: Duration = Duration::from_secs(70);
 
 /// The most bytes of answers kept, about. One answer may have 64 KiB, and takes more when it is
 /// read.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// The most unfinished exchanges remembered: as many as there may be lookups in line, whose clients
 /// ask again.
-const MOST_EXCHANGES: usize = 250_000;
+pub(crate) const MOST_EXCHANGES: usize = 250_000;
 
 /// The most exchanges that are over and forgotten when one is remembered.
 const FORGOTTEN_AT_ONCE: usize = 16;
 
 /// The most bytes of unfinished exchanges, about.
-const MOST_EXCHANGE_BYTES: usize = 256 * 1024 * 1024;
+pub(crate) const MOST_EXCHANGE_BYTES: usize = 256 * 1024 * 1024;
 
 /// How long one answer may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,7 +27,7 @@ const VERSION: u64 = 1;
 
 /// The longest line that is read, in bytes. A line holds one answer in hexadecimal, with its
 /// request.
-const LONGEST_LINE: u64 = 256 * 1024;
+pub(crate) const LONGEST_LINE: u64 = 256 * 1024;
 
 /// Why a file was not read.
 #[derive(Debug, Error)]
@@ -373,6 +373,21 @@ mod tests {
         }
         let aside = set_aside(&path).unwrap();
         assert!(aside.exists() && !path.exists());
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_damaged() {
+        let (_folder, path) = path();
+        write(&path, &[entry_of(1, HOUR, HOUR)]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let [head, line] = text.lines().collect::<Vec<_>>().try_into().unwrap();
+        // JSON may have spaces at its end.
+        for (length, is_good) in [(LONGEST_LINE, true), (LONGEST_LINE + 1, false)] {
+            let spaces = " ".repeat(length as usize - 1 - line.len());
+            fs::write(&path, format!("{head}\n{line}{spaces}\n")).unwrap();
+            let read = read(&path, &mut Cache::new(10));
+            assert_eq!(read.is_ok(), is_good, "{read:?}");
+        }
     }
 
     #[test]

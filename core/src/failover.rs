@@ -21,14 +21,14 @@ use crate::request::{Request, ServiceUrl};
 use crate::sync::{AtomicBool, AtomicU32, Handle, Instant, Mutex, MutexGuard, timeout};
 
 /// A service is down when so many different requests in a row failed at it.
-const DOWN_AFTER: usize = 3;
+pub(crate) const DOWN_AFTER: usize = 3;
 
 /// A service was out of order when so many different requests in a row got a bad answer, and then
 /// one got a good answer.
 const OUT_OF_ORDER_AFTER: usize = 10;
 
 /// The longest time for which a service is left alone because it says so.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The time from one reminder of a service that is down to the next.
 const REMINDER: Duration = Duration::from_secs(600);

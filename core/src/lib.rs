@@ -51,3 +51,6 @@ pub mod runtime;
 pub mod sync;
 pub mod throttle;
 pub mod work;
+
+#[cfg(test)]
+mod limits;

@@ -27,13 +27,13 @@ use crate::request::Request;
 use crate::sync::{Handle, Instant, Mutex, MutexGuard, sleep_until, yield_now};
 
 /// The most lookups that stand in line.
-const MOST_IN_LINE: usize = 250_000;
+pub(crate) const MOST_IN_LINE: usize = 250_000;
 
 /// The most bytes of requests that stand in line.
-const MOST_BYTES_IN_LINE: usize = 128 * 1024 * 1024;
+pub(crate) const MOST_BYTES_IN_LINE: usize = 128 * 1024 * 1024;
 
 /// The most clients remembered that left one lookup.
-const MOST_LEFT: usize = 32;
+pub(crate) const MOST_LEFT: usize = 32;
 
 /// The most lookups in line that end in one step, while the state is locked.
 const BATCH: usize = 100;

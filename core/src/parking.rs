@@ -17,7 +17,7 @@ use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 use crate::work::{Queue, Wake, Work};
 
 /// The limit where nobody says: Kea's default of `parked-packet-limit`.
-const PARKED_PACKET_LIMIT: usize = 256;
+pub(crate) const PARKED_PACKET_LIMIT: usize = 256;
 
 /// A packet in the server's parking lot. Somebody must end its waiting once: [`Ending::end`], on the
 /// main thread, or [`Parked::let_go`], on any thread.

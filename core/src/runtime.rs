@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 /// The most threads that read and write files at once. (Names are resolved on threads of their own:
 /// the system's resolver may hang.)
-const FILE_THREADS: usize = 4;
+pub(crate) const FILE_THREADS: usize = 4;
 
 /// A thread that runs asynchronous work. Dropped, it stops the work and waits until the thread has
 /// ended, which takes no longer than the step that the work is at.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The lines that may be logged in one [`WINDOW`] where the caller names no other number.
-const LINES: u32 = 10;
+pub(crate) const LINES: u32 = 10;
 /// The time in which lines are counted.
-const WINDOW: Duration = Duration::from_secs(10);
+pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 
 /// Lets a number of lines through in each window of ten seconds, and counts the lines that it holds
 /// back.

@@ -12,7 +12,7 @@ use crate::sync::{Instant, Mutex, MutexGuard};
 
 /// The longest that work waits for room. After that it is done without room, one piece at each
 /// look, so that it fills the room no faster than it becomes free.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Work that the thread does once.
 pub trait Work: Send {

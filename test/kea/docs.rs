@@ -34,20 +34,51 @@ fn numbers_of_the_benchmark_come_from_its_files() {
 
 #[test]
 fn each_statement_about_failures_has_its_tests() {
-    let rows = statements_with_tests("When the service fails");
+    let rows = statements_with_tests(&chapter("When the service fails"));
     assert!(rows > 25, "{rows} rows");
 }
 
 #[test]
 fn each_statement_about_addresses_has_its_tests() {
-    let rows = statements_with_tests("Addresses and host names from the service");
+    let rows = statements_with_tests(&chapter("Addresses and host names from the service"));
     assert!(rows > 20, "{rows} rows");
 }
 
-/// Checks that each row names its tests last, in the tables of a chapter that say so. Returns how
-/// many rows there are.
-fn statements_with_tests(name: &str) -> usize {
-    let text = chapter(name);
+/// Whether the figures are those of the code is the matter of `core::limits` and `adapter::limits`.
+#[test]
+fn each_statement_about_security_has_its_tests() {
+    let rows = statements_with_tests(&security());
+    assert!(rows > 50, "{rows} rows");
+}
+
+#[test]
+fn security_md_names_what_ci_runs() {
+    let text = security();
+    let (_, section) = text.split_once("\n## What CI checks\n").expect("the chapter");
+    let (section, _) = section.split_once("\n## ").expect("the next chapter");
+    let (checks, not) = section.split_once("\nCI does not run").expect("what CI does not run");
+    let script = fs::read_to_string(project().join(".ci/run")).expect(".ci/run");
+    let steps = script.lines().filter(|line| line.trim_start().starts_with("step make "));
+    let run = make_targets(&steps.collect::<Vec<_>>().join("\n"));
+    assert_eq!(make_targets(checks), run);
+    assert!(!make_targets(not).is_empty() && make_targets(not).is_disjoint(&run));
+}
+
+/// What stands after the word "make" in a text.
+fn make_targets(text: &str) -> BTreeSet<&str> {
+    let words =
+        text.split_whitespace().map(|word| word.trim_matches(['`', '(', ')', ';', ',', '.', ':']));
+    let words: Vec<_> = words.collect();
+    words.windows(2).filter(|pair| pair[0] == "make").map(|pair| pair[1]).collect()
+}
+
+fn security() -> String {
+    fs::read_to_string(project().join("SECURITY.md")).expect("SECURITY.md")
+}
+
+/// Checks that each row names its tests last, in the tables of a text that say so. Returns how many
+/// rows there are.
+fn statements_with_tests(text: &str) -> usize {
     let mut rows = 0;
     let tables = text.split("\n\n").filter(|block| block.trim_start().starts_with('|'));
     for table in tables {
@@ -56,7 +87,7 @@ fn statements_with_tests(name: &str) -> usize {
             (line, cells.map(str::trim).next().expect("a cell"))
         });
         let (_, heading) = cells.next().expect("a heading");
-        if !heading.starts_with("shown by") {
+        if !heading.starts_with("shown by") && !heading.starts_with("held by") {
             continue;
         }
         for (line, last) in cells.skip(1) {
@@ -65,10 +96,20 @@ fn statements_with_tests(name: &str) -> usize {
                 let path = name.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
                 let path = path.unwrap_or_else(|| panic!("no test's name in {line}"));
                 let (module, test) = path.rsplit_once("::").unwrap_or_else(|| panic!("{path}"));
-                let file = format!("test/kea/{}.rs", module.replace("::", "/"));
+                let (folder, module) = match module.split_once("::") {
+                    Some(("core", module)) => ("core/src", module),
+                    Some(("adapter", module)) => ("src", module),
+                    _ => ("test/kea", module),
+                };
+                let file = format!("{folder}/{}.rs", module.replace("::", "/"));
                 let source = fs::read_to_string(project().join(&file)).expect(&file);
-                let test = format!("#[test]\nfn {test}() {{");
-                assert!(source.contains(&test), "{file} has no test {path}");
+                let (before, _) = source
+                    .split_once(&format!("fn {test}() {{"))
+                    .unwrap_or_else(|| panic!("{file} has no test {path}"));
+                let attribute = before.trim_end_matches("async ").trim_end().lines().next_back();
+                let attribute = attribute.expect("an attribute").trim();
+                let is_test = attribute == "#[test]" || attribute.starts_with("#[tokio::test");
+                assert!(is_test, "{file}: {path} is no test");
             }
         }
     }
@@ -287,7 +328,7 @@ fn every_command_has_its_section() {
 #[test]
 fn every_link_leads_somewhere() {
     let mut pages: Vec<_> =
-        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from).into();
+        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(PathBuf::from).into();
     for folder in ["docs", "examples"] {
         pages_below(Path::new(folder), &mut pages);
     }

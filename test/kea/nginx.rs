@@ -399,6 +399,27 @@ fn a_body_past_64_kib_is_a_failure() {
     });
 }
 
+/// By HTTP/2 each field counts with its name and 32 bytes more (RFC 9113, section 6.5.2).
+#[test]
+fn header_fields_past_the_limit_are_a_failure() {
+    let fields = |bytes: usize| {
+        // nginx takes no longer word than 4 KiB.
+        let lengths = (0..bytes / 2048).map(|_| 2048 - 32 - "x-more".len());
+        let fields = lengths.map(|length| format!("add_header X-More {};", "x".repeat(length)));
+        fields.collect::<String>()
+    };
+    in_both_modes(|threads| {
+        for version in [Http2, Http2OverTls] {
+            let site = Site::echo(version, &fields(15 * 1024));
+            let kea = Setup::new(threads).hook(site.parameters("/", json!({}))).start();
+            assert!(kea.client().with(82, FOO_BAR).discover().chain().is_some(), "{version:?}");
+            kea.stop().assert_clean();
+            let site = Site::echo(version, &fields(16 * 1024));
+            assert_fails(&site, threads, "/", &["http2 error", "stream error"]);
+        }
+    });
+}
+
 #[test]
 fn a_redirect_is_not_followed() {
     with_each_version(|version, threads| {

@@ -418,6 +418,43 @@ fn nothing_secret_is_in_the_log_at_any_level() {
 }
 
 #[test]
+fn nothing_secret_is_in_the_responses_of_commands_or_in_the_file_of_kept_answers() {
+    in_both_modes(|threads| {
+        let folder = folder();
+        let service = Service::answering(answer());
+        let file = folder.path().join("answers");
+        let parameters = json!({
+            "url": service.url("/").replace("//", "//user:open%20sesame@"),
+            "headers": {"X-Api-Key": HEADER},
+            "cache-file": file,
+        });
+        let kea = Setup::new(threads).hook(parameters).start();
+        kea.client().with(82, FOO_BAR).exchange();
+        service.answer(Answer::status(500, HEADER));
+        let client = json!({"sub-options": {"1": "666F6F", "2": "626172"}});
+        let fresh = json!({"sub-options": {"1": "00"}, "fresh": true});
+        for (command, arguments) in [
+            ("remote-opts-lookup", client.clone()),
+            ("remote-opts-lookup", fresh),
+            ("remote-opts-cache-get", client),
+            ("remote-opts-cache-list", json!({"limit": 10, "from": "start"})),
+            ("remote-opts-cache-write", json!({})),
+            ("remote-opts-status", json!({})),
+        ] {
+            let response = kea.command_with(command, arguments).expect("a response").to_string();
+            assert!(response.contains("\"result\":0") || response.contains("\"result\":3"));
+            for secret in ["sesame", "dXNlcjpvcGVuIHNlc2FtZQ", HEADER] {
+                assert!(!response.contains(secret), "{command}: {response}");
+            }
+        }
+        let sent = service.requests();
+        assert_eq!(sent[0].header("X-Api-Key"), Some(HEADER));
+        let text = fs::read_to_string(file).expect("the file");
+        assert!(text.lines().count() > 1 && !text.contains("sesame") && !text.contains(HEADER));
+    });
+}
+
+#[test]
 fn the_password_in_an_url_is_sent_and_is_not_in_the_log() {
     in_both_modes(|threads| {
         let service = Service::answering(answer());

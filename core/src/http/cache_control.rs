@@ -8,7 +8,7 @@ use crate::cache::Freshness;
 
 /// The longest time that counts, ten years in seconds. A header that names a longer time means "for
 /// ever".
-const FOR_EVER: u64 = 10 * 365 * 24 * 3600;
+pub const FOR_EVER: u64 = 10 * 365 * 24 * 3600;
 
 /// What the header fields `Cache-Control` and `Age` of a response say. `silent` counts where they
 /// say nothing.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::HeaderMap;
 use hyper_tls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
-use native_tls::TlsConnector;
+use native_tls::{Protocol, TlsConnector};
 use reqwest::redirect::Policy;
 use reqwest::{Client, retry};
 use tokio::sync::Semaphore;
@@ -20,7 +20,10 @@ use crate::config::Settings;
 const TCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A connection ends when the service's machine does not acknowledge a packet for so long.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+pub const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// The most header fields of a response by HTTP/1.1. A response with more is a failure.
+pub const MOST_FIELDS: usize = 100;
 
 /// The protocols that TLS offers the service, the best one first (RFC 7301).
 const ALPN: [&str; 2] = ["h2", "http/1.1"];
@@ -52,6 +55,7 @@ impl Connections {
             .tls_backend_preconfigured(tls.clone())
             .redirect(Policy::none())
             .retry(retry::never())
+            .http1_max_headers(MOST_FIELDS)
             // A proxy named in the environment of Kea's process is not meant for the hook.
             .no_proxy()
             .dns_resolver(Resolver::system())
@@ -91,6 +95,7 @@ pub fn needs_system_authorities(settings: &Settings) -> bool {
 fn tls_connector(settings: &Settings) -> Result<TlsConnector, SetupError> {
     let mut tls = TlsConnector::builder();
     tls.request_alpns(&ALPN);
+    tls.min_protocol_version(Some(Protocol::Tlsv12));
     let anchors = settings.trust_anchor.as_deref().map(files::trust_anchors).transpose()?;
     // To read the system's authorities takes longer than the rest of a load.
     if !needs_system_authorities(settings) {

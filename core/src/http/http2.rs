@@ -33,7 +33,7 @@ const PING_AFTER: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After so long without a frame, a dead connection has ended: see the two times above.
-const PING_ENDS_AFTER: Duration =
+pub const PING_ENDS_AFTER: Duration =
     Duration::from_secs(1 + PING_AFTER.as_secs() + PING_TIMEOUT.as_secs());
 
 /// The bytes of a response that the service may send before they are read (RFC 9113, section 5.2).
@@ -41,7 +41,11 @@ const PING_ENDS_AFTER: Duration =
 const WINDOW: u32 = crate::fetch::MAX_BODY as u32;
 
 /// The same for all responses of a connection together.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The most bytes of a response's header fields, each with 32 bytes more (RFC 9113, section 6.5.2). A
+/// response with more is a failure.
+pub const MOST_FIELD_BYTES: u32 = 16 * 1024;
 
 /// How often a request is sent again that the connection did not send, because it was ending.
 const UNSENT: u8 = 3;
@@ -210,6 +214,7 @@ async fn connect(
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MOST_FIELD_BYTES)
         // hyper keeps room for the stream with each request. A box is the smallest stream.
         .handshake(Box::new(stream))
         .await

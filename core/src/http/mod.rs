@@ -48,7 +48,7 @@ use service::{HTTP2_CONNECTIONS, Route, ServiceConnections};
 
 /// The longest wait for the body of a response whose status says it all. A connection with an
 /// unread body cannot be used again, but a new connection is cheaper than a longer wait.
-const REST_OF_BODY: Duration = Duration::from_millis(20);
+pub(crate) const REST_OF_BODY: Duration = Duration::from_millis(20);
 
 /// Why the HTTP client could not be set up.
 #[derive(Debug, ThisError)]
@@ -466,3 +466,14 @@ fn causes(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests;
+
+/// The limits of HTTP, for the test that holds SECURITY.md against them.
+#[cfg(test)]
+pub(crate) mod limits {
+    pub(crate) use super::REST_OF_BODY;
+    pub use super::cache_control::FOR_EVER;
+    pub use super::connection::{MOST_FIELDS, UNACKNOWLEDGED};
+    pub use super::http2::{CONNECTION_WINDOW, MOST_FIELD_BYTES, PING_ENDS_AFTER};
+    pub use super::service::{HTTP2_CONNECTIONS, STREAMS};
+    pub use super::tests::LONGEST_HEAD;
+}

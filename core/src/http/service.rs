@@ -32,7 +32,7 @@ use crate::fetch::Failure;
 /// The requests that share one HTTP/2 connection before the next connection is used. A service may
 /// allow fewer, but is asked to allow at least 100 (RFC 9113, section 6.5.2); past its limit
 /// requests wait their turn.
-const STREAMS: usize = 100;
+pub const STREAMS: usize = 100;
 
 /// The most HTTP/2 connections to one service. Requests past `STREAMS` on each wait their turn.
 pub const HTTP2_CONNECTIONS: usize = 32;

@@ -127,6 +127,31 @@ async fn the_limit_counts_bytes_after_decompression() {
     assert!(matches!(failure, Failure::TooLong), "{failure}");
 }
 
+/// The most bytes that the HTTP library reads of the head of a response by HTTP/1.1. It refuses a head
+/// that is incomplete when it has read half of them, and reads up to as many in one step. It cannot
+/// be told another limit.
+pub const LONGEST_HEAD: usize = 816 * 1024;
+
+#[tokio::test]
+async fn the_head_of_a_response_is_bounded() {
+    let head = |fields: usize, length: usize| {
+        let fields: String = (1..fields).map(|number| format!("X-{number}: x\r\n")).collect();
+        let mut head = format!("HTTP/1.1 204 No Content\r\n{fields}X-Last: ");
+        head.extend(std::iter::repeat_n('x', length.saturating_sub(head.len() + 4)));
+        head + "\r\n\r\n"
+    };
+    let (fields, length) = (connection::MOST_FIELDS, LONGEST_HEAD);
+    for good in [head(fields, 0), head(1, length / 2 - 1)] {
+        let service = Raw::saying(&[good.as_bytes()]).await;
+        get(&format!("http://{}/", service.address), "").await.unwrap();
+    }
+    for bad in [head(fields + 1, 0), head(1, length + 1)] {
+        let service = Raw::saying(&[bad.as_bytes()]).await;
+        let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
+        assert!(matches!(failure, Failure::Connection(..)), "{failure}");
+    }
+}
+
 #[tokio::test]
 async fn a_status_says_whose_fault_it_is() {
     for (status, words, blame) in [

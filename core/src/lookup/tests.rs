@@ -257,6 +257,31 @@ async fn requests_past_the_concurrency_limit_stand_in_line() {
     assert_eq!(engine.lookups.under_way(), (0, 0));
 }
 
+#[test]
+fn the_line_is_bounded_in_number_and_in_bytes() {
+    let mut line = Line::default();
+    let (small, label) = (request(1), label());
+    assert!((0..MOST_IN_LINE).all(|_| line.push(&small, &label)));
+    assert!(!line.push(&small, &label));
+    let mut line = Line::default();
+    let large = Request::new(vec![(1, vec![7; 64 * 1024])], Vec::new()).map(Arc::new).unwrap();
+    while line.push(&large, &label) {}
+    assert!(line.bytes <= MOST_BYTES_IN_LINE);
+    assert!(line.bytes + large.bytes() > MOST_BYTES_IN_LINE);
+    assert!(line.pop().is_some() && line.push(&large, &label));
+}
+
+/// A client past the limit asks again, and its packet makes a lookup of its own.
+#[tokio::test(start_paused = true)]
+async fn the_clients_that_have_left_a_lookup_are_bounded() {
+    let engine = engine(Says::Never);
+    for client in 0..=MOST_LEFT as u8 {
+        engine.lookups.leave(&Engine::same_question(client), false);
+    }
+    let state = engine.lookups.0.state();
+    assert_eq!(state.lookups[&request(1)].left.len(), MOST_LEFT);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_packet_waits_in_line_for_the_time_of_one_lookup() {
     let engine = engine(after(900, Says::Nothing(0)));
