@@ -25,6 +25,9 @@ pub const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// The most header fields of a response by HTTP/1.1. A response with more is a failure.
 pub const MOST_FIELDS: usize = 100;
 
+/// The oldest version of TLS that is spoken (RFC 8996). The system's policy may ask for a later one.
+pub const OLDEST_TLS: Protocol = Protocol::Tlsv12;
+
 /// The protocols that TLS offers the service, the best one first (RFC 7301).
 const ALPN: [&str; 2] = ["h2", "http/1.1"];
 
@@ -95,7 +98,7 @@ pub fn needs_system_authorities(settings: &Settings) -> bool {
 fn tls_connector(settings: &Settings) -> Result<TlsConnector, SetupError> {
     let mut tls = TlsConnector::builder();
     tls.request_alpns(&ALPN);
-    tls.min_protocol_version(Some(Protocol::Tlsv12));
+    tls.min_protocol_version(Some(OLDEST_TLS));
     let anchors = settings.trust_anchor.as_deref().map(files::trust_anchors).transpose()?;
     // To read the system's authorities takes longer than the rest of a load.
     if !needs_system_authorities(settings) {

@@ -472,7 +472,7 @@ mod tests;
 pub(crate) mod limits {
     pub(crate) use super::REST_OF_BODY;
     pub use super::cache_control::FOR_EVER;
-    pub use super::connection::{MOST_FIELDS, UNACKNOWLEDGED};
+    pub use super::connection::{MOST_FIELDS, OLDEST_TLS, UNACKNOWLEDGED};
     pub use super::http2::{CONNECTION_WINDOW, MOST_FIELD_BYTES, PING_ENDS_AFTER};
     pub use super::service::{HTTP2_CONNECTIONS, STREAMS};
     pub use super::tests::LONGEST_HEAD;

@@ -127,9 +127,9 @@ async fn the_limit_counts_bytes_after_decompression() {
     assert!(matches!(failure, Failure::TooLong), "{failure}");
 }
 
-/// The most bytes that the HTTP library reads of the head of a response by HTTP/1.1. It refuses a head
-/// that is incomplete when it has read half of them, and reads up to as many in one step. It cannot
-/// be told another limit.
+/// The most bytes that the HTTP library reads of the head of a response by HTTP/1.1. It refuses a
+/// head that is incomplete when it has read half of them, and reads up to as many in one step. It
+/// cannot be told another limit.
 pub const LONGEST_HEAD: usize = 816 * 1024;
 
 #[tokio::test]
