@@ -431,6 +431,7 @@ impl PacketLookup {
     pub fn identified(&self, identifier: &[u8]) {
         match self.0.reservation.get() {
             Some(reservation) => reservation.identify(identifier),
+            None if identifier.is_empty() => {}
             // Kea asks early, for global reservations. Each packet has one such identifier.
             None => drop(self.0.flex_id.set(identifier.into())),
         }

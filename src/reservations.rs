@@ -49,6 +49,9 @@ thread_local! {
     /// The reservation that this thread has given Kea last, and by which identifier. Kea drops the
     /// packet before the thread gets its next one, and the reservation with it.
     static GIVEN: RefCell<Option<Given>> = const { RefCell::new(None) };
+    /// The reservation of the packet for which this thread asks libraries for an identifier, if none
+    /// has made one yet: the library flex_id may come after this one.
+    static UNIDENTIFIED: RefCell<Option<Weak<Reservation>>> = const { RefCell::new(None) };
     /// What this thread has given Kea, and Kea may have put into its cache of reservations.
     static CACHED: RefCell<Vec<(u32, Identifier)>> = const { RefCell::new(Vec::new()) };
 }
@@ -221,26 +224,17 @@ impl Held {
             ended: AtomicBool::new(false),
         }));
         HELD.number.fetch_add(1, Ordering::Relaxed);
-        held.file();
+        file(&held.0);
         Ok(held)
     }
 
-    /// The library flex_id has made an identifier of the packet. Packet thread.
+    /// The library flex_id has made an identifier of the packet. An empty one: it may make one yet.
+    /// Packet thread.
     pub fn identify(&self, flex_id: &[u8]) {
-        if !flex_id.is_empty() {
-            let identifier = Identifier { kind: IdentifierKind::FlexId, value: flex_id.into() };
-            self.0.identifiers().push(identifier);
-            self.file();
-        }
-    }
-
-    /// Has Kea find the reservation by the surest identifier by which Kea looks for it.
-    fn file(&self) {
-        let identifiers = self.0.identifiers();
-        let of_kind = |kind| identifiers.iter().find(|one| one.kind == kind);
-        let mut sure = SUREST_FIRST.into_iter().filter(|kind| self.0.kinds.contains(kind));
-        if let Some(identifier) = sure.find_map(of_kind) {
-            HELD.file(identifier.clone(), &self.0);
+        if flex_id.is_empty() {
+            UNIDENTIFIED.set(Some(Arc::downgrade(&self.0)));
+        } else {
+            identify(&self.0, flex_id);
         }
     }
 
@@ -260,6 +254,34 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Kea looks for the packet's reservation by this identifier, too.
+fn identify(reservation: &Arc<Reservation>, flex_id: &[u8]) {
+    let identifier = Identifier { kind: IdentifierKind::FlexId, value: flex_id.into() };
+    reservation.identifiers().push(identifier);
+    file(reservation);
+}
+
+/// Has Kea find a reservation by the surest identifier by which Kea looks for it.
+fn file(reservation: &Arc<Reservation>) {
+    let identifiers = reservation.identifiers();
+    let of_kind = |kind| identifiers.iter().find(|one| one.kind == kind);
+    let mut sure = SUREST_FIRST.into_iter().filter(|kind| reservation.kinds.contains(kind));
+    if let Some(identifier) = sure.find_map(of_kind) {
+        HELD.file(identifier.clone(), reservation);
+    }
+}
+
+/// Kea asks by an identifier. Where it is one of flex_id, which came after this library, it is that of
+/// the packet that this thread works on.
+fn note_asked(kind: IdentifierKind, value: &[u8]) {
+    if kind == IdentifierKind::FlexId {
+        let reservation = UNIDENTIFIED.take().and_then(|reservation| reservation.upgrade());
+        if let Some(reservation) = reservation {
+            identify(&reservation, value);
+        }
     }
 }
 
@@ -419,6 +441,7 @@ pub fn of_client(subnet: u32, kind: IdentifierKind, value: &[u8]) -> Option<Rese
     if HELD.is_empty() || ASKS_OTHERS.get() {
         return None;
     }
+    note_asked(kind, value);
     let is_meant = |reservation: &Arc<Reservation>| {
         (subnet == GLOBAL && reservation.is_global) || reservation.subnets.contains(&subnet)
     };
@@ -434,6 +457,7 @@ pub fn of_client_anywhere(kind: IdentifierKind, value: &[u8]) -> Vec<ReservedHos
     if HELD.is_empty() || ASKS_OTHERS.get() {
         return Vec::new();
     }
+    note_asked(kind, value);
     let identifier = Identifier { kind, value: value.into() };
     let mut hosts: Vec<ReservedHost> = Vec::new();
     for reservation in HELD.find(kind, value) {
