@@ -6,9 +6,9 @@
 use serde_json::{Value, json};
 
 use super::{
-    ANOTHER, FIRST, IN_POOL, OUT_OF_POOL, SECOND, assert_counts, assert_gets, assert_gets_dynamic,
-    assert_ignored, assert_not_given, assert_refused, assert_renews, client, in_small_pool, saying,
-    setup,
+    ANOTHER, BAD_PACKETS, FIRST, IN_POOL, OUT_OF_POOL, SECOND, assert_counts, assert_gets,
+    assert_gets_dynamic, assert_ignored, assert_not_given, assert_refused, assert_renews, client,
+    in_small_pool, saying, setup,
 };
 use crate::in_both_modes;
 use remote_opts_test_support::dhcp::Client;
@@ -181,7 +181,7 @@ fn the_library_host_cache_keeps_no_address_of_the_service() {
             let cache =
                 |setup: Setup| setup.packaged("libdhcp_host_cache.so", json!({"maximum": 1000}));
             let hook = |setup: Setup| setup.hook(json!({"url": service.url("/"), "cache-ttl": 0}));
-            let setup = super::without_hook(threads);
+            let setup = super::without_hook(threads).debug(BAD_PACKETS);
             let kea = if is_first { hook(cache(setup)) } else { cache(hook(setup)) }.start();
             let client = client(&kea, 1);
             let ack = assert_gets(&client, OUT_OF_POOL);
