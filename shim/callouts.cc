@@ -119,11 +119,11 @@ std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept {
 
 std::int32_t shim_subnet4_select(CalloutHandle& handle) noexcept {
     guarded("subnet4_select", [&] {
-        const Packet query(packet_argument(handle, "query4"));
         if (const auto kept = kept_lookup(handle)) {
-            subnet_selected(**kept, query, Callout(handle));
-        } else {
-            subnet_selected_without_lookup(query, Callout(handle));
+            subnet_selected(**kept, Packet(packet_argument(handle, "query4")), Callout(handle));
+        } else if (holds_reservations()) {
+            subnet_selected_without_lookup(Packet(packet_argument(handle, "query4")),
+                                           Callout(handle));
         }
     });
     return 0;

@@ -58,7 +58,10 @@ mod bridge {
         fn packet_received(query: &Packet, callout: &Callout);
         /// Kea has looked for the subnet of a query that has a lookup. Packet thread.
         fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout);
-        /// Kea has looked for the subnet of a query that has no lookup. Packet thread.
+        /// Whether a reservation is held for any client. Packet thread.
+        fn holds_reservations() -> bool;
+        /// Kea has looked for the subnet of a query that has no lookup, while a reservation is held.
+        /// Packet thread.
         fn subnet_selected_without_lookup(query: &Packet, callout: &Callout);
         /// The library flex_id has made an identifier of a query that has a lookup; an empty one
         /// where there is none. Packet thread.
@@ -136,6 +139,10 @@ fn packet_received(query: &Packet, callout: &Callout) {
 
 fn subnet_selected(lookup: &PacketLookup, query: &Packet, callout: &Callout) {
     guard((), || lookup.look_up(query, callout));
+}
+
+fn holds_reservations() -> bool {
+    guard(false, reservations::are_held)
 }
 
 fn subnet_selected_without_lookup(query: &Packet, callout: &Callout) {

@@ -273,9 +273,6 @@ fn log_exception(callout_name: &str, exception: &cxx::Exception) {
 
 /// subnet4_select of a packet that is not looked up. Packet thread.
 pub fn pass(query: &Packet, callout: &Callout) {
-    if reservations::none_are_held() {
-        return;
-    }
     let passed = callout.subnet_id().and_then(|subnet| reservations::none_for(query, subnet));
     if let Err(exception) = passed {
         log_exception("subnet4_select", &exception);

@@ -338,9 +338,9 @@ fn forget_client(query: &Packet, subnets: &[u32]) -> Result<(), cxx::Exception> 
     Ok(())
 }
 
-/// Whether no reservation is held. Any thread.
-pub fn none_are_held() -> bool {
-    HELD.is_empty()
+/// Whether a reservation is held for any client. Any thread.
+pub fn are_held() -> bool {
+    !HELD.is_empty()
 }
 
 /// Kea works on a packet that has no reservation, in this subnet. The error is an exception of Kea's.
