@@ -181,7 +181,7 @@ fn admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx
 /// Kea's.
 fn not_admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
     let (queries, engine) = (&instance.queries, &instance.engine);
-    let renews = query.has_client_address()? && engine.reserves_addresses();
+    let renews = engine.reserves_addresses() && query.has_client_address()?;
     if !renews && !engine.has_exchanges() {
         return Ok(None);
     }

@@ -24,7 +24,7 @@ use crate::log::{
 };
 
 /// The code of the client identifier option (RFC 2132, section 9.14).
-const CLIENT_IDENTIFIER: u8 = 61;
+pub const CLIENT_IDENTIFIER: u8 = 61;
 
 /// Whether a query's client is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

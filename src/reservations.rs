@@ -18,18 +18,18 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use remote_opts_core::request::RELAY_AGENT_INFORMATION;
+
 use crate::callouts::ReservedHost;
 use crate::ffi::{self, IdentifierKind, Packet};
 use crate::instance;
 use crate::log::REMOPTS_EXCEPTION;
+use crate::query::CLIENT_IDENTIFIER;
 
 /// The number under which Kea looks for reservations that hold in every subnet.
 const GLOBAL: u32 = 0;
 
-/// The code of the client identifier option (RFC 2132, section 9.14).
-const CLIENT_IDENTIFIER: u8 = 61;
-/// The code of the relay agent information option and of its sub-option circuit-id (RFC 3046).
-const RELAY_AGENT_INFORMATION: u8 = 82;
+/// The code of the sub-option circuit-id of option 82 (RFC 3046, section 3.1).
 const CIRCUIT_ID: u8 = 1;
 /// A client identifier of this type has a DUID behind its IAID (RFC 4361, section 6.1): where the
 /// DUID begins.
@@ -86,6 +86,7 @@ struct Reservation {
     hostname: String,
     /// The packet's subnet, and the other subnets of its shared network.
     subnets: Vec<u32>,
+    /// What names the client.
     identifiers: Mutex<Vec<Identifier>>,
     /// The kinds of identifiers by which Kea looks for reservations.
     kinds: Vec<IdentifierKind>,
@@ -132,7 +133,7 @@ impl Drop for AskingOthers {
 struct Reservations {
     /// How many are held. Most packets have no reservation, and must not wait for a lock.
     number: AtomicUsize,
-    /// By the value of each identifier of their clients.
+    /// By the value of the identifier under which each one is filed. `None` before the first one.
     by_value: Mutex<Option<ByValue>>,
 }
 
@@ -242,9 +243,7 @@ impl Held {
     pub fn standing(&self) -> Option<Standing> {
         self.0.standing.get().copied()
     }
-}
 
-impl Held {
     /// Kea has finished the packet. Packet thread.
     pub fn end(&self) {
         HELD.end(&self.0);
@@ -293,8 +292,11 @@ fn identifiers(query: &Packet) -> Result<Vec<Identifier>, cxx::Exception> {
             identifiers.push(Identifier { kind, value: value.into() });
         }
     };
-    add(IdentifierKind::HardwareAddress, &hardware_address(query)?);
     let mut value = Vec::new();
+    query.read_hardware_address(&mut value)?;
+    // The first byte is the hardware type, which Kea does not compare.
+    add(IdentifierKind::HardwareAddress, value.get(1..).unwrap_or_default());
+    value.clear();
     if query.read_option(CLIENT_IDENTIFIER, &mut value)? {
         add(IdentifierKind::ClientId, &value);
         if value.first() == Some(&DUID_TYPE) {
@@ -306,13 +308,6 @@ fn identifiers(query: &Packet) -> Result<Vec<Identifier>, cxx::Exception> {
         add(IdentifierKind::CircuitId, &value);
     }
     Ok(identifiers)
-}
-
-/// The client's hardware address without its type, which Kea does not compare.
-fn hardware_address(query: &Packet) -> Result<Vec<u8>, cxx::Exception> {
-    let mut address = Vec::new();
-    query.read_hardware_address(&mut address)?;
-    Ok(address.split_off(address.len().min(1)))
 }
 
 /// A later packet of a client has come, in one of these subnets: ends the reservation that is held

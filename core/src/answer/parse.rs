@@ -114,8 +114,8 @@ impl Answer {
                 }
                 Err(reason) => Err((reason, text.into())),
             },
-            (HOSTNAME, Value::String(text)) => match reservation::hostname(&text) {
-                Ok(_) => {
+            (HOSTNAME, Value::String(text)) => match reservation::check_hostname(&text) {
+                Ok(()) => {
                     self.hostname = Some(text);
                     return;
                 }

@@ -24,7 +24,7 @@ pub fn address(text: &str) -> Result<Ipv4Addr, Reason> {
 
 /// Checks a host name: labels of letters, digits, `-` and `_`, which Kea can write into DNS and into
 /// its file of leases. A dot may stand at the end of a full name.
-pub fn hostname(text: &str) -> Result<&str, Reason> {
+pub fn check_hostname(text: &str) -> Result<(), Reason> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let may_have = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let is_label = |label: &str| {
@@ -34,7 +34,7 @@ pub fn hostname(text: &str) -> Result<&str, Reason> {
             && label.bytes().all(may_have)
     };
     let is_name = name.len() <= MAX_HOSTNAME && name.split('.').all(is_label);
-    if is_name { Ok(text) } else { Err(Reason::NoHostname) }
+    if is_name { Ok(()) } else { Err(Reason::NoHostname) }
 }
 
 #[cfg(test)]
@@ -60,7 +60,7 @@ mod tests {
         let longest = format!("{label}.{label}.{label}.{}", "b".repeat(61));
         let full = format!("{longest}.");
         for text in ["node7", "NODE-7", "a_b.example.org", "7", "node7.", &label, &longest, &full] {
-            assert_eq!(hostname(text), Ok(text));
+            assert_eq!(check_hostname(text), Ok(()), "{text}");
         }
         let long_label = "a".repeat(64);
         let too_long = format!("{longest}b");
@@ -80,7 +80,7 @@ mod tests {
             &long_label,
             &too_long,
         ] {
-            assert_eq!(hostname(text), Err(Reason::NoHostname), "{text:?}");
+            assert_eq!(check_hostname(text), Err(Reason::NoHostname), "{text:?}");
         }
     }
 }
