@@ -74,7 +74,7 @@ fuzz_target!(|body: &[u8]| {
 
     let mut said = said(&value);
     for edit in &answer.edits {
-        check_text(&edit.member.to_string());
+        check_text(&edit.member().to_string());
         match &edit.change {
             Change::Option(id, option) => {
                 check_option(id);
