@@ -50,6 +50,7 @@ fn run() -> Result<()> {
     shim.define("CONFIG_H_WAS_INCLUDED", None).define("WITH_OPENSSL", None);
     warn(&mut shim);
     harden(&mut shim)?;
+    sanitize(&mut shim);
     forget_folders(&mut shim, &out)?;
     // cxx_build tells cargo to watch the bridges alone. Without this, a changed shim would not be
     // compiled again.
@@ -109,7 +110,8 @@ fn harden(shim: &mut cc::Build) -> Result<()> {
     shim.define("_GLIBCXX_ASSERTIONS", None);
     // The C library checks sizes only in optimized code, and warns otherwise. A C library or
     // compiler that has no level 3 takes it as level 2. Some compilers define a level themselves.
-    if env::var("OPT_LEVEL")? != "0" {
+    // A sanitizer checks more than these functions do, and does not see what they do.
+    if env::var("OPT_LEVEL")? != "0" && sanitizers().is_none() {
         shim.flag("-U_FORTIFY_SOURCE").flag("-D_FORTIFY_SOURCE=3");
     }
     match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
@@ -118,6 +120,19 @@ fn harden(shim: &mut cc::Build) -> Result<()> {
         _ => shim,
     };
     Ok(())
+}
+
+/// The sanitizers with which rustc compiles (`-Zsanitizer`), as its compiler for C++ names them.
+fn sanitizers() -> Option<String> {
+    env::var("CARGO_CFG_SANITIZE").ok()
+}
+
+/// Has the shim checked by the sanitizers that check the Rust code, as in `make fuzz`. Their
+/// runtime is rustc's, in the program that loads the library.
+fn sanitize(shim: &mut cc::Build) {
+    if let Some(sanitizers) = sanitizers() {
+        shim.flag(format!("-fsanitize={sanitizers}")).flag("-fno-omit-frame-pointer");
+    }
 }
 
 /// Keeps the folders of this machine out of the object files, as `make build` does for Rust: a

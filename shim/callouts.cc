@@ -27,9 +27,6 @@ namespace remote_opts {
 
 namespace {
 
-// A packet's lookup, as its callout context holds it: null for a packet that is not looked up. The
-// context copies its values, which a Box does not allow, hence the shared_ptr.
-using KeptLookup = std::shared_ptr<rust::Box<PacketLookup>>;
 // The name of the packet's lookup in the context.
 const char* const LOOKUP = "lookup";
 
@@ -58,7 +55,7 @@ KeptLookup kept_lookup(const CalloutHandle& handle) {
 }  // namespace
 
 void Callout::keep(rust::Box<PacketLookup> lookup) const {
-    handle_.setContext(LOOKUP, std::make_shared<rust::Box<PacketLookup>>(std::move(lookup)));
+    kept_ = std::make_shared<rust::Box<PacketLookup>>(std::move(lookup));
 }
 
 void Callout::drop_packet() const { handle_.setStatus(CalloutHandle::NEXT_STEP_DROP); }
@@ -111,8 +108,9 @@ std::int32_t shim_dhcp4_srv_configured(CalloutHandle& handle) noexcept {
 
 std::int32_t shim_pkt4_receive(CalloutHandle& handle) noexcept {
     guarded("pkt4_receive", [&] {
-        handle.setContext(LOOKUP, KeptLookup());
-        packet_received(Packet(packet_argument(handle, "query4")), Callout(handle));
+        const Callout callout(handle);
+        packet_received(Packet(packet_argument(handle, "query4")), callout);
+        handle.setContext(LOOKUP, callout.kept());
     });
     return 0;
 }

@@ -8,6 +8,7 @@
 #include <hooks/library_handle.h>
 
 #include <cstdint>
+#include <memory>
 
 #include "rust/cxx.h"
 
@@ -18,6 +19,9 @@ using isc::hooks::LibraryHandle;
 
 // A type of Rust: src/packet_lookup.rs.
 struct PacketLookup;
+// A packet's lookup, as its callout context holds it: null for a packet that is not looked up. The
+// context copies its values, which a Box does not allow, hence the shared_ptr.
+using KeptLookup = std::shared_ptr<rust::Box<PacketLookup>>;
 
 // Each does what its name says in the Kea Hooks Developer's Guide. None throws.
 std::int32_t shim_version() noexcept;
@@ -34,7 +38,7 @@ class Callout {
   public:
     explicit Callout(CalloutHandle& handle) : handle_(handle) {}
 
-    // Keeps the lookup in the packet's callout context, for the packet's later callouts.
+    // Has pkt4_receive keep the lookup in the packet's callout context, for the later callouts.
     void keep(rust::Box<PacketLookup> lookup) const;
     // Kea drops the packet when the callouts of this hook point have ended.
     void drop_packet() const;
@@ -46,9 +50,12 @@ class Callout {
 
     // For the shim.
     CalloutHandle& handle() const { return handle_; }
+    const KeptLookup& kept() const { return kept_; }
 
   private:
     CalloutHandle& handle_;
+    // The bridge to Rust calls keep() on a const reference.
+    mutable KeptLookup kept_;
 };
 
 }  // namespace remote_opts

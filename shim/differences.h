@@ -15,16 +15,16 @@
 #include <util/strutil.h>
 #endif
 
-#include <boost/shared_ptr.hpp>
-#include <type_traits>
-
 // What a host data source of Kea 2.2 has not: there, a function of this name is one of the
-// library's own.
-#if KEA_HOOKS_VERSION >= 20300
+// library's own. (KEA_HOOKS_VERSION is a constant, which the preprocessor takes for 0.)
+#if __has_include(<util/str.h>)
 #define IN_LATER_KEA override
 #else
 #define IN_LATER_KEA
 #endif
+
+#include <boost/shared_ptr.hpp>
+#include <type_traits>
 
 // Pkt::addClass(const ClientClass&, bool), which packet.cc calls and 3.0 does not have. A weak
 // reference lets Kea 3.0 open a library that was built for an earlier version, and refuse it by its

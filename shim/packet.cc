@@ -94,6 +94,14 @@ void Packet::read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>
     }
 }
 
+std::size_t Packet::options_length() const {
+    std::size_t length = 0;
+    for (const auto& option : packet_->options_) {
+        length += option.second->len();
+    }
+    return length;
+}
+
 bool Packet::has_option(std::uint8_t code) const {
     return find_option(packet_->options_, code) != nullptr;
 }

@@ -29,6 +29,7 @@ class Packet {
     rust::String label() const;
     void read_lengths(rust::Vec<std::uint8_t>& codes, rust::Vec<std::size_t>& lengths,
                       rust::Vec<std::size_t>& sub_options) const;
+    std::size_t options_length() const;
     bool has_option(std::uint8_t code) const;
     bool read_option(std::uint8_t code, rust::Vec<std::uint8_t>& value) const;
     bool read_sub_option(std::uint8_t code, std::uint8_t sub_code,
