@@ -2,7 +2,7 @@
 //! The load, and the judge of every reply: machines that boot and renew, one that floods, and bad
 //! input of every shape. Each packet is counted under what became of it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +33,9 @@ const CLIENTS_PER_SHAPE: u32 = 2;
 
 /// A packet without a reply after this time has none. A busy machine needs far less.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an OFFER is under way to its machine, at the most.
+const OFFERED: Duration = Duration::from_millis(200);
 
 /// The pool, and the addresses that the service gives.
 pub const POOL: &str = "10.77.1.0-10.77.190.255";
@@ -95,6 +98,15 @@ enum Stray {
     Flood,
 }
 
+/// A packet without a reply, which Kea alone would have answered, had the packet reached it.
+pub struct Missing {
+    pub sent: Instant,
+    /// Whether the library must have had the answer of its client.
+    pub is_known: bool,
+    /// The packet.
+    pub what: String,
+}
+
 /// What became of the packets.
 #[derive(Default)]
 pub struct Counts {
@@ -123,6 +135,8 @@ pub struct Load<'a> {
     /// When which transaction must have its reply.
     deadlines: VecDeque<(Instant, u32)>,
     shapes: Vec<Shape>,
+    /// With more packets without a reply than this, and than those of two seconds, no new one is sent.
+    pub most_waiting: usize,
     /// Whether Kea alone answers each shape.
     pub answers_alone: Vec<bool>,
     next_xid: u32,
@@ -130,8 +144,10 @@ pub struct Load<'a> {
     next_shape: usize,
     next_flooder: u32,
     waiting: usize,
+    /// The transactions that were given up. Their replies may still come.
+    given_up: HashSet<u32>,
     /// The packets that count as [`MISSING`].
-    pub missing: Vec<(Instant, String)>,
+    pub missing: Vec<Missing>,
     pub counts: Counts,
 }
 
@@ -156,6 +172,7 @@ impl<'a> Load<'a> {
             transactions: HashMap::new(),
             strays: HashMap::new(),
             deadlines: VecDeque::new(),
+            most_waiting: 200,
             answers_alone: vec![true; shapes.len()],
             shapes,
             next_xid: 1,
@@ -163,6 +180,7 @@ impl<'a> Load<'a> {
             next_shape: 0,
             next_flooder: 0,
             waiting: 0,
+            given_up: HashSet::new(),
             missing: Vec::new(),
             counts: Counts::default(),
         }
@@ -241,7 +259,7 @@ impl<'a> Load<'a> {
             while next <= now {
                 next += interval;
                 // On a busy machine more packets would only wait.
-                if self.waiting() as f64 > 2.0 * rate.max(100.0) {
+                if self.waiting() > self.most_waiting.max((2.0 * rate) as usize) {
                     self.counts.held += 1;
                     continue;
                 }
@@ -271,11 +289,14 @@ impl<'a> Load<'a> {
     /// Has each machine boot once more. Returns how many had no reply, or not their own answer, to
     /// their first packets: nothing is wrong any more with anything.
     pub fn boot_all(&mut self) -> usize {
-        let before = self.shared.wrongs();
+        let before = self.shared.wrongs() + self.without_reply();
         let mut wanted: VecDeque<usize> = (0..self.machines.len()).collect();
         let mut missing = 0;
         // A batch without all of its replies takes long, and one of them is enough.
-        while !wanted.is_empty() && missing == 0 {
+        while !wanted.is_empty()
+            && missing == 0
+            && self.without_reply() + self.shared.wrongs() == before
+        {
             let some: Vec<_> = wanted.drain(..wanted.len().min(32)).collect();
             for index in &some {
                 // What is kept is not to excuse anything: each machine has its answer now.
@@ -289,11 +310,17 @@ impl<'a> Load<'a> {
             missing += self.waiting;
             for index in some {
                 if self.machines[index].doing != Doing::Nothing {
+                    self.given_up.insert(self.machines[index].xid);
                     self.settle(index);
                 }
             }
         }
-        missing + self.shared.wrongs() - before
+        missing + self.shared.wrongs() + self.without_reply() - before
+    }
+
+    /// How many packets had no reply in time, floods apart.
+    fn without_reply(&self) -> usize {
+        self.counts.unanswered.values().sum()
     }
 
     /// Has the next machine that waits for nothing send a packet. Returns false where all wait.
@@ -401,6 +428,7 @@ impl<'a> Load<'a> {
     fn receive(&mut self, mut patience: Duration) {
         while let Some(reply) = self.relay.receive(|_| true, patience) {
             patience = Duration::ZERO;
+            self.shared.replied();
             self.judge(&reply);
         }
         let now = Instant::now();
@@ -515,8 +543,11 @@ impl<'a> Load<'a> {
                 self.take(index, reply);
             }
             (Doing::Requesting(offered, _), MessageType::Nak) => {
-                // After a reload Kea offers the same address again.
-                if !self.shared.reloaded(sent - DEADLINE, Instant::now()) && own != Some(*offered) {
+                // A reload forgets OFFERs, and another machine may have this one's address now. An
+                // address of its own is a machine's as long as its answer is known.
+                let is_forgotten = self.shared.reloaded(sent - OFFERED, Instant::now());
+                let is_own = own == Some(*offered);
+                if (is_own && is_known) || !(is_own || is_forgotten) {
                     self.wrong(index, "is refused what it was offered", Some(reply));
                 }
                 self.answered("NAK after a reload that forgot the OFFER");
@@ -529,8 +560,7 @@ impl<'a> Load<'a> {
                 self.answered("NAK: another address is its own now");
                 self.forget_lease(index);
             }
-            // The reply to its DISCOVER came late: it has sent a REQUEST by now.
-            _ => self.counts.late += 1,
+            _ => self.wrong(index, "gets a second reply, or one of another kind", Some(reply)),
         }
     }
 
@@ -553,7 +583,11 @@ impl<'a> Load<'a> {
     fn judge_stray(&mut self, reply: &Reply) {
         let xid = reply.xid();
         let Some((stray, number, ..)) = self.strays.get(&xid) else {
-            self.counts.late += 1;
+            if self.given_up.contains(&xid) {
+                self.counts.late += 1;
+            } else {
+                self.shared.wrong(&format!("a second reply in one transaction: {reply:?}"));
+            }
             return;
         };
         let (stray, number) = (*stray, *number);
@@ -583,13 +617,14 @@ impl<'a> Load<'a> {
     /// The packet of this transaction, sent then, has no reply in time.
     fn miss(&mut self, xid: u32, sent: Instant) {
         if let Some((stray, _, sent, wire)) = self.strays.get(&xid) {
+            self.given_up.insert(xid);
             let cause = match stray {
                 // Counted at the end: many packets share one entry.
                 Stray::Flood => return drop(self.strays.remove(&xid)),
                 Stray::Bad(index) if !self.answers_alone[*index] => "Kea alone is silent, too",
                 Stray::Bad(index) => {
-                    let name = &self.shapes[*index].name;
-                    self.missing.push((*sent, format!("{name}: {}", hex(wire))));
+                    let what = format!("{}: {}", self.shapes[*index].name, hex(wire));
+                    self.missing.push(Missing { sent: *sent, is_known: false, what });
                     MISSING
                 }
             };
@@ -602,16 +637,19 @@ impl<'a> Load<'a> {
             return;
         }
         let is_own_lease = machine.lease.is_some() && machine.lease == own_address(machine.number);
-        let cause = if !self.is_known(index) && is_own_lease {
-            "a DHCPNAK held back: the answer is not known"
+        let is_refusable = matches!(machine.doing, Doing::Requesting(..) | Doing::Renewing { .. });
+        let is_known = self.is_known(index);
+        let cause = if !is_known && is_own_lease && is_refusable {
+            "no refusal: the answer is not known"
         } else {
             let at = (sent - self.shared.start).as_secs_f64();
             let (number, doing) = (machine.number, &machine.doing);
             let wire = hex(&machine.wire);
             let what = format!("machine {number}, {doing:?}, sent at {at:.3} s: {wire}");
-            self.missing.push((sent, what));
+            self.missing.push(Missing { sent, is_known, what });
             MISSING
         };
+        self.given_up.insert(xid);
         *self.counts.unanswered.entry(cause).or_default() += 1;
         // Kea may have given the machine another address, and not have told it.
         self.forget_lease(index);
@@ -619,7 +657,7 @@ impl<'a> Load<'a> {
 }
 
 /// Packets that Kea alone would have answered, had they reached it, and that have no reply.
-pub const MISSING: &str = "lost at a reload: never read by Kea, or let go";
+pub const MISSING: &str = "lost at a reload, or no place to wait";
 
 /// Whether option 224 is an answer about this client.
 fn is_about(chain: &str, number: u32) -> bool {

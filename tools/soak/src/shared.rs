@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How many actions of the adversary are printed beside a wrong reply.
@@ -22,6 +22,7 @@ const AFTER_RELOAD: Duration = Duration::from_millis(50);
 pub struct Shared {
     pub start: Instant,
     over: AtomicBool,
+    replies: AtomicUsize,
     /// The adversary's last actions.
     actions: Mutex<VecDeque<(Instant, String)>>,
     /// How often the adversary did each thing.
@@ -40,6 +41,7 @@ impl Shared {
         Shared {
             start: Instant::now(),
             over: AtomicBool::new(false),
+            replies: AtomicUsize::new(0),
             actions: Mutex::default(),
             faults: Mutex::default(),
             reloads: Mutex::default(),
@@ -56,6 +58,16 @@ impl Shared {
     /// Ends the soak.
     pub fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// A reply has come.
+    pub fn replied(&self) {
+        self.replies.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many replies there were.
+    pub fn replies(&self) -> usize {
+        self.replies.load(Ordering::SeqCst)
     }
 
     /// Notes an action of the adversary.
