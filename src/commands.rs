@@ -430,7 +430,7 @@ fn edits(instance: &Instance, query: &Packet, answer: &Answer) -> Vec<Value> {
     };
     encoder.with_encoded(answer, |encoded| {
         for (edit, encoded) in answer.edits.iter().zip(encoded) {
-            let mut one = json!({ "member": edit.member.to_string() });
+            let mut one = json!({ "member": edit.member().to_string() });
             match encoded {
                 EncodedEdit::HeaderField => one["header-field"] = true.into(),
                 EncodedEdit::Removal(code) => one["removed"] = (*code).into(),

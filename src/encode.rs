@@ -14,7 +14,7 @@ use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cxx::UniquePtr;
-use remote_opts_core::answer::length::MAX_SUB_OPTION;
+use remote_opts_core::answer::length::{MAX_SUB_OPTION, wire_length};
 use remote_opts_core::answer::{
     Answer, Change, OptionId, OptionValue, Reason, ends_option, is_of_the_protocol,
 };
@@ -43,6 +43,16 @@ pub enum EncodedEdit {
     Removal(u8),
     /// The edit cannot be encoded, for this reason.
     Refused(String),
+}
+
+impl EncodedEdit {
+    /// How many bytes the edit adds to a reply at the most.
+    pub fn length(&self) -> usize {
+        match self {
+            EncodedEdit::Option(_, payload) => wire_length(payload.len(), 0),
+            EncodedEdit::HeaderField | EncodedEdit::Removal(_) | EncodedEdit::Refused(_) => 0,
+        }
+    }
 }
 
 /// The encoded edits of an answer, in the order of its edits.

@@ -138,6 +138,9 @@ mod bridge {
             lengths: &mut Vec<usize>,
             sub_options: &mut Vec<usize>,
         ) -> Result<()>;
+        /// The length of all options in bytes, with a header each. Kea splits an option of over 255
+        /// bytes, and then it has more headers.
+        fn options_length(self: &Packet) -> Result<usize>;
         /// Whether the packet has an option of this code.
         fn has_option(self: &Packet, code: u8) -> Result<bool>;
         /// Appends the payload of option `code` to `value`; false when the packet has no such

@@ -355,8 +355,7 @@ impl Instance {
         let _writer = FILE.lock().unwrap_or_else(PoisonError::into_inner);
         // With the file locked: no thread writes older answers after these.
         let Some((entries, _)) = self.engine.kept_since(None) else { return Ok(0) };
-        write_answers(path, &self.origin, &entries, &self.unreadable)?;
-        Ok(entries.len())
+        write_answers(path, &self.origin, &entries, &self.unreadable)
     }
 }
 
@@ -426,8 +425,8 @@ fn kept_answers(settings: &Settings, origin: &Origin) -> KeptAnswers {
     KeptAnswers { cache, origin: None, unreadable, in_file }
 }
 
-/// Looks every few seconds whether the files of tokens and certificates have changed, and reads them
-/// again. On the runtime's thread; the reading itself is done on a thread that may block.
+/// Looks every few seconds whether the files of tokens and certificates have changed, and reads
+/// them again. On the runtime's thread; the reading itself is done on a thread that may block.
 async fn read_files_again(client: Arc<http::Client>) {
     loop {
         sleep(LOOK_AT_FILES).await;
@@ -441,14 +440,15 @@ async fn read_files_again(client: Arc<http::Client>) {
     }
 }
 
-/// Writes the answers into their file, with [`FILE`] locked. An error, which is the system's, is
-/// logged, too. An earlier file that could not be read gets another name first. Blocks.
+/// Writes the answers into their file, with [`FILE`] locked, and returns their number. An error,
+/// which is the system's, is logged, too. An earlier file that could not be read gets another name
+/// first. Blocks.
 fn write_answers(
     path: &Path,
     origin: &Origin,
     entries: &[Entry],
     unreadable: &AtomicBool,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let set_aside = || {
         if unreadable.load(Ordering::Relaxed) {
             cache_file::set_aside(path)?;

@@ -103,15 +103,16 @@ fn statistic(outcome: &Outcome) -> Option<&'static Counter> {
 /// in the packet's callout context. Ends the retransmission of a packet that is parked. Packet
 /// thread.
 pub fn receive(query: &Packet, callout: &Callout) {
-    // What this thread gave Kea for the packet before.
+    // What this thread did for the packet before.
     reservations::forget_cached();
+    reservations::forget_packet();
     let Some(instance) = instance::current() else {
         return;
     };
     let continued = match admission(&instance, query, callout) {
         Ok(Admission::Admitted) => None,
-        // The packet may go on with an exchange that a packet before it began. Otherwise the library
-        // has nothing to do with the client, and no failure here is one of a lookup.
+        // The packet may go on with an exchange that a packet before it began. Otherwise the
+        // library has nothing to do with the client, and no failure here is one of a lookup.
         Ok(Admission::NotAdmitted) => match not_admitted(&instance, query) {
             Ok(Some(question)) => Some(question),
             Ok(None) => {
@@ -148,8 +149,9 @@ pub fn receive(query: &Packet, callout: &Callout) {
 /// What to ask about the client of a query that a filter admits. `None`, with a line that says why,
 /// where the client is not looked up. The error is an exception of Kea's.
 ///
-/// A REQUEST may say less or more about its client than the DISCOVER did: Raspberry Pis leave option
-/// 60 out. The ACK carries what the OFFER carried, as long as the REQUEST comes from the same port.
+/// A REQUEST may say less or more about its client than the DISCOVER did: Raspberry Pis leave
+/// option 60 out. The ACK carries what the OFFER carried, as long as the REQUEST comes from the
+/// same port.
 fn admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>, cxx::Exception> {
     let (queries, engine) = (&instance.queries, &instance.engine);
     let (transaction, label) = queries.transaction(query)?;
@@ -196,11 +198,16 @@ fn not_admitted(instance: &Instance, query: &Packet) -> Result<Option<Question>,
     Ok(request.map(|request| Question { request, transaction, label, asks_again: true }))
 }
 
-/// The request by whose kept answer the client has got the address that the query renews. The client
-/// must hold the lease still. A renewal goes straight to the server, so no relay agent puts an option 82 into it (RFC
-/// 2131, section 4.4.5), and an operating system renews that is admitted by no filter for firmware.
-/// Kea would refuse the address to such a client: it knows the reservation by the answer alone.
-/// `None` also where the query comes from another port. The error is an exception of Kea's.
+/// The request by whose kept answer the client has got the address that the query renews. The
+/// client must hold the lease still. A renewal goes straight to the server, so no relay agent puts
+/// an option 82 into it (RFC 2131, section 4.4.5), and an operating system renews that is admitted
+/// by no filter for firmware. Kea would refuse the address to such a client: it knows the
+/// reservation by the answer alone. `None` also where the query comes from another port. The error
+/// is an exception of Kea's.
+///
+/// Where nobody knows whose the address is, option 82 says so. Without it the request is `None`,
+/// and Kea alone decides about the client that holds the lease: a refusal must not come from not
+/// knowing.
 fn renewed(
     instance: &Instance,
     query: &Packet,
@@ -212,11 +219,19 @@ fn renewed(
         return Ok(None);
     }
     let address = Ipv4Addr::from_bits(query.client_address()?);
-    let request = instance.engine.request_of_client(address, &transaction.client);
+    let own = instance.engine.request_of_client(address, &transaction.client);
+    let is_own = own.is_some();
+    let request = own.or_else(|| instance.engine.request_of_unknown_owner(address));
     let Some(request) = request else { return Ok(None) };
     let is_other_port = !sub_options.is_empty() && sub_options != request.sub_options();
-    let is_renewed = !is_other_port && ffi::holds_lease(query)?;
-    Ok(is_renewed.then_some(request))
+    if is_other_port || !ffi::holds_lease(query)? {
+        return Ok(None);
+    }
+    if !is_own && sub_options.is_empty() {
+        reservations::leave_to_kea(address);
+        return Ok(None);
+    }
+    Ok(Some(request))
 }
 
 /// Whether a query's client is looked up. A packet that another library has dropped, or handles
@@ -421,10 +436,11 @@ impl PacketLookup {
             reservation.end();
         }
         reservations::forget_cached();
+        reservations::forget_packet();
     }
 
-    /// host4_identifier: another library has made an identifier of the query, by which Kea looks for
-    /// reservations. Packet thread.
+    /// host4_identifier: another library has made an identifier of the query, by which Kea looks
+    /// for reservations. Packet thread.
     pub fn identified(&self, identifier: &[u8]) {
         match self.0.reservation.get() {
             Some(reservation) => reservation.identify(identifier),
@@ -502,8 +518,8 @@ impl Ending<ParkedPacket> for Lookup {
 }
 
 impl Lookup {
-    /// Keeps, counts and logs the outcome. A query that goes on joins the answer's client classes, and
-    /// gets its reservation. Returns the verdict on the packet.
+    /// Keeps, counts and logs the outcome. A query that goes on joins the answer's client classes,
+    /// and gets its reservation. Returns the verdict on the packet.
     fn settle(&self, outcome: Outcome, query: &Packet) -> Verdict {
         let verdict = Verdict::on(&outcome, self.terms);
         if let Some(statistic) = statistic(&outcome) {
@@ -574,8 +590,8 @@ impl Lookup {
         Ok(())
     }
 
-    /// Notes and counts what Kea's reply has of the answer's reservation, and logs why the client got
-    /// another address than the answer says. What the reply has is added to `written`.
+    /// Notes and counts what Kea's reply has of the answer's reservation, and logs why the client
+    /// got another address than the answer says. What the reply has is added to `written`.
     fn compare_address(
         &self,
         reply: &Packet,
@@ -589,14 +605,15 @@ impl Lookup {
         let mut members = Vec::new();
         // A client that asks for options alone is given no address.
         if let Some(address) = answer.ip_address.filter(|_| given != 0) {
-            if given == address.to_bits() {
-                statistics::ADDRESSES_GIVEN.count();
-                if is_ack {
-                    if let Some(instance) = self.instance.upgrade() {
-                        let Question { request, transaction, .. } = &self.question;
-                        instance.engine.note_client(request, &transaction.client);
-                    }
+            let has_address = given == address.to_bits();
+            if is_ack {
+                if let Some(instance) = self.instance.upgrade() {
+                    let Question { request, transaction, .. } = &self.question;
+                    instance.engine.note_client(request, &transaction.client, has_address);
                 }
+            }
+            if has_address {
+                statistics::ADDRESSES_GIVEN.count();
                 members.push((IP_ADDRESS, address.to_string()));
             } else {
                 statistics::ADDRESSES_NOT_GIVEN.count();

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt;
 
-use remote_opts_core::answer::length::{FIXED, Longest, wire_length};
+use remote_opts_core::answer::length::{ALWAYS_FITS, FIXED, Longest, wire_length};
 use remote_opts_core::answer::{
     Answer, BOOT_FILE_NAME, Change, Edit, Member, NEXT_SERVER, Reason, SERVER_HOSTNAME,
 };
@@ -32,10 +32,15 @@ pub fn apply(
         refuse(&refusal.reason, &refusal.member);
     }
     let query = encoder.query;
+    let codes = Vec::with_capacity(answer.edits.len());
     let mut editor =
-        Editor { query, reply, max_reply_size, codes: Vec::new(), room: None, written };
+        Editor { query, reply, max_reply_size, codes, always_fits: false, room: None, written };
     let mut applied = 0;
     encoder.with_encoded(answer, |encoded| {
+        let added: usize = encoded.iter().map(EncodedEdit::length).sum();
+        // Nearly every reply is so short that nothing more has to be counted.
+        editor.always_fits =
+            reply.options_length().is_ok_and(|length| length + added <= ALWAYS_FITS);
         let edits = || answer.edits.iter().zip(encoded);
         // Removals come first: they make room.
         let is_removal = |encoded: &EncodedEdit| matches!(encoded, EncodedEdit::Removal(_));
@@ -43,7 +48,7 @@ pub fn apply(
         for (edit, encoded) in removals.chain(edits().filter(|(_, encoded)| !is_removal(encoded))) {
             match editor.write(edit, encoded) {
                 Ok(()) => applied += 1,
-                Err(reason) => refuse(&reason, &edit.member),
+                Err(reason) => refuse(&reason, &edit.member()),
             }
         }
     });
@@ -66,6 +71,8 @@ struct Editor<'a> {
     max_reply_size: usize,
     /// The codes of the options that this answer has edited.
     codes: Vec<u8>,
+    /// Whether all options together fit in any case, those of the answer too.
+    always_fits: bool,
     /// How long the reply is and may be, once an edit needs to know.
     room: Option<Room>,
     written: Option<&'a mut Vec<Written>>,
@@ -126,7 +133,7 @@ impl Editor<'_> {
                 self.take_room(*code, payload.len())?;
                 reply.replace_option(*code, payload)?;
                 self.codes.push(*code);
-                let value = || Some(edit.member.value());
+                let value = || Some(edit.member().value());
                 self.note(|| Written { what: code.to_string(), value: value() });
             }
         }
@@ -150,7 +157,7 @@ impl Editor<'_> {
             }
             Change::Option(..) => return Ok(()),
         };
-        self.note(|| Written { what: name.to_owned(), value: Some(edit.member.value()) });
+        self.note(|| Written { what: name.to_owned(), value: Some(edit.member().value()) });
         Ok(())
     }
 
@@ -168,6 +175,9 @@ impl Editor<'_> {
 
     /// Counts an option with a payload of `length` bytes, if the reply has room for it.
     fn take_room(&mut self, code: u8, length: usize) -> Result<(), Box<dyn Error>> {
+        if self.always_fits {
+            return Ok(());
+        }
         let room = match &mut self.room {
             Some(room) => room,
             // Now, because all removals have been made.

@@ -3,12 +3,13 @@
 //!
 //! [`crate::packet_lookup`] holds a reservation for each packet whose answer has one, from the
 //! moment at which the answer is there until Kea has finished the packet. Kea asks for it through
-//! the library's host data source (shim/host_source.cc), as it asks its host databases: by subnet and
-//! identifier of the client, or by address. Kea does the rest by its own rules.
+//! the library's host data source (shim/host_source.cc), as it asks its host databases: by subnet
+//! and identifier of the client, or by address. Kea does the rest by its own rules.
 //!
-//! Reservations of Kea's own, in the configuration or in a host database, come first. Kea's order of
-//! questions does not see to this alone: it asks all sources by one identifier before it asks the
-//! first source by the next identifier. So the library asks Kea's own sources before it answers.
+//! Reservations of Kea's own, in the configuration or in a host database, come first. Kea's order
+//! of questions does not see to this alone: it asks all sources by one identifier before it asks
+//! the first source by the next identifier. So the library asks Kea's own sources before it
+//! answers.
 //!
 //! Kea asks in packet threads, and without multi-threading in its main thread.
 
@@ -49,15 +50,18 @@ thread_local! {
     /// The reservation that this thread has given Kea last, and by which identifier. Kea drops the
     /// packet before the thread gets its next one, and the reservation with it.
     static GIVEN: RefCell<Option<Given>> = const { RefCell::new(None) };
-    /// The reservation of the packet for which this thread asks libraries for an identifier, if none
-    /// has made one yet: the library flex_id may come after this one.
+    /// The reservation of the packet for which this thread asks libraries for an identifier, if
+    /// none has made one yet: the library flex_id may come after this one.
     static UNIDENTIFIED: RefCell<Option<Weak<Reservation>>> = const { RefCell::new(None) };
+    /// The address that this thread's packet renews, where a kept answer reserves the address and
+    /// has no client yet. Set until the thread's next pkt4_receive or pkt4_send.
+    static LEFT_TO_KEA: Cell<Option<Ipv4Addr>> = const { Cell::new(None) };
     /// What this thread has given Kea, and Kea may have put into its cache of reservations.
     static CACHED: RefCell<Vec<(u32, Identifier)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The kinds of identifiers, the surest first: a circuit-id names a port, which two clients may share,
-/// and ports of two switches may have the same one.
+/// The kinds of identifiers, the surest first: a circuit-id names a port, which two clients may
+/// share, and ports of two switches may have the same one.
 const SUREST_FIRST: [IdentifierKind; 5] = [
     IdentifierKind::HardwareAddress,
     IdentifierKind::ClientId,
@@ -90,12 +94,12 @@ struct Reservation {
     identifiers: Mutex<Vec<Identifier>>,
     /// The kinds of identifiers by which Kea looks for reservations.
     kinds: Vec<IdentifierKind>,
-    /// The identifier under which Kea finds the reservation. Just one, the surest: Kea tries all, and
-    /// another client may share the others.
+    /// The identifier under which Kea finds the reservation. Just one, the surest: Kea tries all,
+    /// and another client may share the others.
     filed: OnceLock<Identifier>,
-    /// Whether Kea finds it among global reservations, too. Not where Kea looks for these before the
-    /// answer is there: it would find that of a packet that was parked, and not that of the client's
-    /// next packet.
+    /// Whether Kea finds it among global reservations, too. Not where Kea looks for these before
+    /// the answer is there: it would find that of a packet that was parked, and not that of the
+    /// client's next packet.
     is_global: bool,
     /// Decided when Kea asks for the reservation.
     standing: OnceLock<Standing>,
@@ -184,8 +188,8 @@ impl Reservations {
         }
     }
 
-    /// The reservations that are held for clients of this identifier, the latest one first. One client
-    /// may be in several networks: a router with its interfaces.
+    /// The reservations that are held for clients of this identifier, the latest one first. One
+    /// client may be in several networks: a router with its interfaces.
     fn find(&self, kind: IdentifierKind, value: &[u8]) -> Vec<Arc<Reservation>> {
         let by_value = self.by_value();
         let entries = by_value.as_ref().and_then(|by_value| by_value.get(value));
@@ -195,9 +199,9 @@ impl Reservations {
     }
 }
 
-/// A reservation for one packet. Kea finds it until the packet's reply, or until a later packet of the
-/// client comes. (Without either of them it stays until the packet's thread gets its next packet: Kea
-/// keeps a packet for so long, with all that belongs to it.)
+/// A reservation for one packet. Kea finds it until the packet's reply, or until a later packet of
+/// the client comes. (Without either of them it stays until the packet's thread gets its next
+/// packet: Kea keeps a packet for so long, with all that belongs to it.)
 pub struct Held(Arc<Reservation>);
 
 impl Held {
@@ -273,8 +277,8 @@ fn file(reservation: &Arc<Reservation>) {
     }
 }
 
-/// Kea asks by an identifier. Where it is one of flex_id, which came after this library, it is that of
-/// the packet that this thread works on.
+/// Kea asks by an identifier. Where it is one of flex_id, which came after this library, it is that
+/// of the packet that this thread works on.
 fn note_asked(kind: IdentifierKind, value: &[u8]) {
     if kind == IdentifierKind::FlexId {
         let reservation = UNIDENTIFIED.take().and_then(|reservation| reservation.upgrade());
@@ -333,13 +337,25 @@ fn forget_client(query: &Packet, subnets: &[u32]) -> Result<(), cxx::Exception> 
     Ok(())
 }
 
+/// This thread begins to work on a packet, or ends its work on it. Packet thread.
+pub fn forget_packet() {
+    LEFT_TO_KEA.set(None);
+}
+
+/// The packet that this thread works on renews this address, whose lease its client holds. A kept
+/// answer reserves the address, and nobody knows for whom. So for this packet it is not reserved.
+/// Packet thread.
+pub fn leave_to_kea(address: Ipv4Addr) {
+    LEFT_TO_KEA.set(Some(address));
+}
+
 /// Whether a reservation is held for any client. Any thread.
 pub fn are_held() -> bool {
     !HELD.is_empty()
 }
 
-/// Kea works on a packet that has no reservation, in this subnet. The error is an exception of Kea's.
-/// Packet thread, or Kea's main thread for a query that is parked.
+/// Kea works on a packet that has no reservation, in this subnet. The error is an exception of
+/// Kea's. Packet thread, or Kea's main thread for a query that is parked.
 pub fn none_for(query: &Packet, subnet: u32) -> Result<(), cxx::Exception> {
     forget_client(query, &[subnet])
 }
@@ -350,8 +366,8 @@ impl Reservation {
     }
 
     /// How the reservation stands to Kea's own reservations, for which this asks once. Where Kea
-    /// throws an exception, as without its database, the reservation is not used: nobody knows whether
-    /// Kea has one of its own.
+    /// throws an exception, as without its database, the reservation is not used: nobody knows
+    /// whether Kea has one of its own.
     fn decide(&self) -> Standing {
         *self.standing.get_or_init(|| {
             let _asking = AskingOthers::begin();
@@ -413,8 +429,8 @@ impl Reservation {
     }
 }
 
-/// The numbers of a subnet and of the other subnets of its shared network. The error is an exception
-/// of Kea's. Packet thread, or Kea's main thread.
+/// The numbers of a subnet and of the other subnets of its shared network. The error is an
+/// exception of Kea's. Packet thread, or Kea's main thread.
 pub fn network(subnet: u32) -> Result<Vec<u32>, cxx::Exception> {
     let mut subnets = Vec::new();
     ffi::read_network(subnet, &mut subnets)?;
@@ -470,13 +486,14 @@ pub fn of_client_anywhere(kind: IdentifierKind, value: &[u8]) -> Vec<ReservedHos
 /// For whom an address is reserved: for the client whose packet this thread works on, or for nobody
 /// that Kea knows, where a kept answer reserves it for another client.
 pub fn of_address(subnet: u32, address: Ipv4Addr) -> Option<ReservedHost> {
-    if ASKS_OTHERS.get() {
+    if ASKS_OTHERS.get() || LEFT_TO_KEA.get() == Some(address) {
         return None;
     }
     let own = GIVEN.with_borrow(|given| {
         let Given { reservation, identifier } = given.as_ref()?;
         let reservation = reservation.upgrade()?;
-        // Also where a later packet of the client has ended it: this thread works on the packet still.
+        // Also where a later packet of the client has ended it: this thread works on the packet
+        // still.
         let is_its = reservation.address == Some(address)
             && reservation.standing.get() == Some(&Standing::Given);
         is_its.then(|| (reservation.hostname.clone(), identifier.clone()))
@@ -502,8 +519,8 @@ pub fn of_address(subnet: u32, address: Ipv4Addr) -> Option<ReservedHost> {
     Some(ReservedHost { subnet, kind, identifier: value.into_vec(), address, hostname })
 }
 
-/// Whether Kea's own sources reserve an address for a client in any subnet, where this counts in the
-/// given one. Kea asks by address in the subnet alone, and may ask about this very client. An
+/// Whether Kea's own sources reserve an address for a client in any subnet, where this counts in
+/// the given one. Kea asks by address in the subnet alone, and may ask about this very client. An
 /// exception of Kea's counts as no: the address is then nobody's, and safe.
 fn is_reserved_globally(subnet: u32, address: Ipv4Addr) -> bool {
     let _asking = AskingOthers::begin();
@@ -528,10 +545,10 @@ fn note_cached(subnet: u32, identifier: &Identifier) {
     }
 }
 
-/// Takes what this thread has given Kea out of Kea's cache of reservations (libdhcp_host_cache): the
-/// next answer may say something else, and the cache forgets nothing by itself. Kea puts it there
-/// after the library has given it, so this runs at the next callout of the thread, or at its next
-/// work. Packet thread, or Kea's main thread.
+/// Takes what this thread has given Kea out of Kea's cache of reservations (libdhcp_host_cache):
+/// the next answer may say something else, and the cache forgets nothing by itself. Kea puts it
+/// there after the library has given it, so this runs at the next callout of the thread, or at its
+/// next work. Packet thread, or Kea's main thread.
 pub fn forget_cached() {
     let cached = CACHED.with_borrow_mut(std::mem::take);
     for (subnet, Identifier { kind, value }) in cached {

@@ -55,8 +55,8 @@ pub struct Transaction {
     pub client: Arc<[u8]>,
     /// The transaction id. A retransmission has the id of its first packet, a new exchange has not.
     pub xid: u32,
-    /// Whether the packet goes on with an exchange that an earlier packet began. A REQUEST does, but
-    /// for one that renews a lease.
+    /// Whether the packet goes on with an exchange that an earlier packet began. A REQUEST does,
+    /// but for one that renews a lease.
     pub continues: bool,
 }
 
@@ -87,7 +87,7 @@ pub struct Entry {
     pub answer: Arc<Answer>,
     /// How long the answer may be used, from now on.
     pub freshness: Freshness,
-    /// The client that has the address which the answer reserves: see [`Cache::note_client`].
+    /// The client to which an ACK has carried the answer: see [`Cache::note_client`].
     pub client: Option<Arc<[u8]>>,
 }
 
@@ -208,8 +208,8 @@ impl Exchange {
     }
 }
 
-/// Answers kept for requests, bounded in number and in bytes. The answer that was unused for longest
-/// goes first.
+/// Answers kept for requests, bounded in number and in bytes. The answer that was unused for
+/// longest goes first.
 struct Answers {
     kept: LruCache<Arc<Request>, Kept>,
     /// The requests by the numbers of their answers, for pages: the order of `kept` changes with
@@ -308,6 +308,8 @@ pub struct Cache {
     changes: u64,
     /// How many addresses the answers reserve.
     addresses: Arc<AtomicUsize>,
+    /// The failures of lookups that began no later are forgotten.
+    forgotten: Option<Instant>,
 }
 
 impl Cache {
@@ -316,8 +318,16 @@ impl Cache {
         // `insert_exchange` keeps the bound of the exchanges.
         let (answers, nothings) = (Answers::new(), Answers::new());
         let exchanges = LruCache::unbounded();
-        let addresses = Arc::default();
-        Cache { size, answers, nothings, exchanges, exchange_bytes: 0, changes: 0, addresses }
+        Cache {
+            size,
+            answers,
+            nothings,
+            exchanges,
+            exchange_bytes: 0,
+            changes: 0,
+            addresses: Arc::default(),
+            forgotten: None,
+        }
     }
 
     /// Has the cache keep at most `size` answers.
@@ -412,17 +422,34 @@ impl Cache {
         }
     }
 
-    /// The client has got the address that the kept answer to this request reserves. A client is
-    /// named as in [`Transaction::client`].
-    pub fn note_client(&mut self, request: &Arc<Request>, client: &Arc<[u8]>) {
+    /// An ACK has carried the kept answer to this request to this client, with the address that the
+    /// answer reserves (`has_address`), or without it. A client without the address does not take
+    /// the place of another one: both may be behind one port. A client is named as in
+    /// [`Transaction::client`].
+    pub fn note_client(&mut self, request: &Arc<Request>, client: &Arc<[u8]>, has_address: bool) {
         let Some(kept) = self.answers.kept.peek_mut(request) else { return };
-        if kept.client.as_ref() != Some(client) {
+        if kept.client.is_none() || (has_address && kept.client.as_ref() != Some(client)) {
             kept.client = Some(Arc::clone(client));
             self.changes += 1;
         }
     }
 
-    /// As [`Cache::request_of`], where the client has got the address by that answer.
+    /// As [`Cache::request_of`], where no kept answer that reserves the address has a client yet:
+    /// the answers came by a command, or no ACK has carried them.
+    pub fn request_of_unknown_owner(
+        &self,
+        address: Ipv4Addr,
+        now: Instant,
+    ) -> Option<&Arc<Request>> {
+        let mut requests = self.answers.reserved.requests(address);
+        let is_known = requests.any(|request| {
+            let kept = self.answers.kept.peek(request);
+            kept.is_some_and(|kept| now < kept.stale_until && kept.client.is_some())
+        });
+        if is_known { None } else { self.request_of(address, now) }
+    }
+
+    /// As [`Cache::request_of`], where an ACK has carried that answer to the client.
     pub fn request_of_client(
         &self,
         address: Ipv4Addr,
@@ -478,8 +505,8 @@ impl Cache {
     }
 
     /// The request of the exchange that the packet goes on with: a REQUEST whose client has got an
-    /// OFFER with the same transaction id, and no ACK yet. The packet has the `sub_options` (code and
-    /// payload) of the request: it comes from the same port.
+    /// OFFER with the same transaction id, and no ACK yet. The packet has the `sub_options` (code
+    /// and payload) of the request: it comes from the same port.
     pub fn exchange_of(
         &self,
         transaction: &Transaction,
@@ -492,8 +519,8 @@ impl Cache {
     }
 
     /// As [`Cache::exchange_of`], for a REQUEST that makes another request by itself (`own`), or
-    /// none. Its client may have lost its ACK and send the REQUEST again, so an exchange that is over
-    /// goes on. A REQUEST that makes the same request needs no exchange.
+    /// none. Its client may have lost its ACK and send the REQUEST again, so an exchange that is
+    /// over goes on. A REQUEST that makes the same request needs no exchange.
     pub fn reopen_exchange(
         &mut self,
         transaction: &Transaction,
@@ -527,9 +554,12 @@ impl Cache {
                         return Some(Known::Answer(Arc::clone(answer)));
                     }
                     None if exchange.xid.is_none() => {
+                        let begun = exchange.begun;
                         // Once: if the client asks again, its lookup is made again.
                         self.end_exchange(&transaction.client);
-                        return Some(Known::LookupFailed);
+                        if !self.has_forgotten(begun) {
+                            return Some(Known::LookupFailed);
+                        }
                     }
                     // The ACK carries what the OFFER carried. A DISCOVER may find more.
                     None if transaction.continues => return Some(Known::Failure),
@@ -676,6 +706,17 @@ impl Cache {
         }
     }
 
+    /// Forgets which lookups have failed of clients that got no reply, and which lookups under way
+    /// will fail. The next packets of these clients have their lookups made again.
+    pub fn forget_failures(&mut self, now: Instant) {
+        self.forgotten = Some(now);
+    }
+
+    /// Whether the failure of a lookup that began at this time is forgotten.
+    pub fn has_forgotten(&self, begun: Instant) -> bool {
+        self.forgotten.is_some_and(|forgotten| begun <= forgotten)
+    }
+
     /// Forgets the exchange of this transaction: its client gets another OFFER, which no lookup has
     /// to do with.
     pub fn end_exchange_of(&mut self, transaction: &Transaction) {
@@ -724,12 +765,14 @@ mod tests {
         let reserving = Arc::new(Answer { ip_address: Some(address), ..Answer::default() });
         let (key, client, start) = (about(1), Arc::<[u8]>::from([1]), Instant::now());
         let mut cache = Cache::new(2);
-        cache.note_client(&key, &client);
+        cache.note_client(&key, &client, true);
         cache.store(&key, &reserving, lasting(2, 3), start);
         assert_eq!(cache.request_of_client(address, &[1], start), None);
-        cache.note_client(&key, &client);
+        assert_eq!(cache.request_of_unknown_owner(address, start), Some(&key));
+        cache.note_client(&key, &client, true);
+        assert_eq!(cache.request_of_unknown_owner(address, start), None);
         let changes = cache.changes();
-        cache.note_client(&key, &client);
+        cache.note_client(&key, &client, true);
         assert_eq!(cache.changes(), changes, "the same client is no change");
         // The next answer to the same request is for the same client.
         cache.store(&key, &reserving, lasting(2, 3), start);
@@ -737,6 +780,25 @@ mod tests {
         assert_eq!(cache.request_of_client(address, &[2], start), None);
         assert_eq!(cache.request_of_client(address, &[1], start + 5 * SECOND), None);
         assert_eq!(cache.entry(&key, start).unwrap().client.as_deref(), Some(&[1][..]));
+        // An answer that serves no more reserves no address.
+        let other = Ipv4Addr::new(192, 0, 2, 78);
+        for (address, at) in [(address, start + 5 * SECOND), (other, start)] {
+            assert_eq!(cache.request_of_unknown_owner(address, at), None);
+        }
+    }
+
+    #[test]
+    fn a_client_that_did_not_get_the_address_is_noted_where_no_other_one_is() {
+        let address = Ipv4Addr::new(192, 0, 2, 77);
+        let reserving = Arc::new(Answer { ip_address: Some(address), ..Answer::default() });
+        let client = |number: u8| Arc::<[u8]>::from([number]);
+        let (key, start) = (about(1), Instant::now());
+        let mut cache = Cache::new(2);
+        cache.store(&key, &reserving, lasting(2, 3), start);
+        for (number, has_address, noted) in [(1, false, 1), (2, false, 1), (2, true, 2)] {
+            cache.note_client(&key, &client(number), has_address);
+            assert_eq!(cache.request_of_client(address, &[noted], start), Some(&key));
+        }
     }
 
     #[test]
@@ -942,6 +1004,25 @@ mod tests {
             assert_eq!(cache.known(&key, &next, start), Some(Known::LookupFailed));
             assert_eq!(cache.known(&key, &next, start), None);
         }
+    }
+
+    #[test]
+    fn failures_of_clients_that_got_no_reply_can_be_forgotten() {
+        let (mut cache, key, start) = (Cache::new(0), about(1), Instant::now());
+        let answers = [None, Some(something())];
+        for (client, answer) in (1..).zip(&answers) {
+            let transaction = discover(client, 0);
+            let answer = answer.as_ref();
+            cache.await_retransmission(&key, &transaction.client, answer, start, start);
+            cache.begin_exchange(&key, &discover(client + 2, 7), answer, start);
+        }
+        cache.forget_failures(start);
+        let known = |cache: &mut Cache, transaction| cache.known(&key, &transaction, start);
+        assert_eq!(known(&mut cache, discover(1, 8)), None);
+        // An answer that waits, and what an OFFER carried.
+        assert_eq!(known(&mut cache, discover(2, 8)), Some(Known::Answer(something())));
+        assert_eq!(known(&mut cache, request(3, 7)), Some(Known::Failure));
+        assert_eq!(known(&mut cache, request(4, 7)), Some(Known::Answer(something())));
     }
 
     #[test]

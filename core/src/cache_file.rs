@@ -47,26 +47,25 @@ pub enum ReadError {
 }
 
 /// Writes the answers into a new file, which takes the place of `path` when it is safe on the disk.
-/// Only the present user may read it. Any thread; blocks. The error is the system's.
-pub fn write(path: &Path, origin: &Origin, entries: &[Entry]) -> io::Result<()> {
+/// Only the present user may read it. An answer whose line would be too long to be read is left
+/// out. Returns the number of answers in the file. Any thread; blocks. The error is the system's.
+pub fn write(path: &Path, origin: &Origin, entries: &[Entry]) -> io::Result<usize> {
     let temporary = beside(path, "new");
-    let written =
-        write_new(&temporary, origin, entries).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
+    let written = write_new(&temporary, origin, entries)
+        .and_then(|number| fs::rename(&temporary, path).map(|()| number))
         // The first error says more than an error of this call.
-        let _ = fs::remove_file(&temporary);
-        return written;
-    }
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))?;
     // The new name is safe when the folder is.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     match File::open(folder.unwrap_or(Path::new("."))) {
         // AppArmor may allow the file and not its folder.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        folder => folder?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        folder => folder?.sync_all()?,
     }
+    Ok(written)
 }
 
-fn write_new(path: &Path, origin: &Origin, entries: &[Entry]) -> io::Result<()> {
+fn write_new(path: &Path, origin: &Origin, entries: &[Entry]) -> io::Result<usize> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -80,14 +79,18 @@ fn write_new(path: &Path, origin: &Origin, entries: &[Entry]) -> io::Result<()> 
         "query": origin.query,
     });
     writeln!(file, "{head}")?;
-    for entry in entries {
-        writeln!(file, "{}", line(entry))?;
+    let mut number = 0;
+    // A line that cannot be read back would cost the whole file.
+    for line in entries.iter().map(line).filter(|line| (line.len() as u64) < LONGEST_LINE) {
+        writeln!(file, "{line}")?;
+        number += 1;
     }
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(number)
 }
 
-/// One answer as a line of the file.
-fn line(entry: &Entry) -> Value {
+/// One answer as a line of the file, without its end.
+fn line(entry: &Entry) -> String {
     let sub_options = entry.request.sub_options().iter();
     let sub_options =
         sub_options.map(|(code, value)| (code.to_string(), hex::encode(value).into()));
@@ -101,20 +104,27 @@ fn line(entry: &Entry) -> Value {
         "sub-options": sub_options.collect::<Map<_, Value>>(),
         "query": values.collect::<Map<_, Value>>(),
         "body": hex::encode(&entry.answer.body),
-        "fresh-for": entry.freshness.fresh_for.as_millis() as u64,
-        "stale-for": entry.freshness.stale_for.as_millis() as u64,
+        "fresh-for": whole_millis(entry.freshness.fresh_for),
+        "stale-for": whole_millis(entry.freshness.stale_for),
         "given": given,
         "client": entry.client.as_deref().map(hex::encode),
     })
+    .to_string()
 }
 
 /// A time as the file has it: milliseconds since 1970.
 fn millis(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    whole_millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Reads a file into an empty cache, and returns the number of the answers. `None` where there is no
-/// file. A file that cannot be read leaves the cache as it was. Answers of another origin are stale.
+/// A life of an answer as the file has it. A file from elsewhere may make a life longer than a file
+/// can say.
+fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads a file into an empty cache, and returns the number of the answers. `None` where there is
+/// no file. A file that cannot be read leaves the cache empty. Answers of another origin are stale.
 /// Main thread; blocks.
 pub fn read(path: &Path, origin: &Origin, cache: &mut Cache) -> Result<Option<usize>, ReadError> {
     let file = match File::open(path) {
@@ -132,22 +142,33 @@ pub fn read(path: &Path, origin: &Origin, cache: &mut Cache) -> Result<Option<us
     // A clock that was set back takes no time from an answer, and adds none.
     let written = Duration::from_millis(head["written"].as_u64().ok_or(ReadError::Foreign)?);
     let age = SystemTime::now().duration_since(UNIX_EPOCH + written).unwrap_or_default();
-    let mut entries = Vec::new();
-    for number in 2.. {
-        let Some(line) = next(&mut lines)? else { break };
-        entries.push(entry(&line, age).ok_or(ReadError::Damaged(number))?);
-    }
-    let (now, number) = (Instant::now(), entries.len());
-    for Entry { request, answer, freshness, client } in entries.into_iter().flatten() {
-        cache.store(&request, &answer, freshness, now);
-        if let Some(client) = client {
-            cache.note_client(&request, &client);
-        }
-    }
+    let now = Instant::now();
+    let number = read_entries(&mut lines, age, now, cache).inspect_err(|_| drop(cache.clear()))?;
     if (&head["services"], &head["query"]) != (&json!(origin.services), &json!(origin.query)) {
         cache.expire(now);
     }
     Ok(Some(number))
+}
+
+/// Reads the lines behind the head into the cache, and returns their number. Each answer is stored
+/// when it is read, so that the cache bounds the answers of a file that has too many.
+fn read_entries(
+    lines: &mut impl BufRead,
+    age: Duration,
+    now: Instant,
+    cache: &mut Cache,
+) -> Result<usize, ReadError> {
+    for number in 0.. {
+        let Some(line) = next(lines)? else { return Ok(number) };
+        // The head is line 1.
+        let entry = entry(&line, age).ok_or(ReadError::Damaged(number + 2))?;
+        let Some(Entry { request, answer, freshness, client }) = entry else { continue };
+        cache.store(&request, &answer, freshness, now);
+        if let Some(client) = client {
+            cache.note_client(&request, &client, true);
+        }
+    }
+    unreachable!("a file has an end")
 }
 
 /// The next line, without its end. A line without an end was cut off, and is damaged.
@@ -199,8 +220,8 @@ fn entry(line: &[u8], age: Duration) -> Option<Option<Entry>> {
     }))
 }
 
-/// Puts a file that cannot be read out of the way, for a look at it. Returns its new name. The error
-/// is the system's.
+/// Puts a file that cannot be read out of the way, for a look at it. Returns its new name. The
+/// error is the system's.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = beside(path, "unreadable");
     fs::rename(path, &aside)?;
@@ -248,7 +269,7 @@ mod tests {
         Origin { services: vec![service.to_owned()], query: BTreeMap::new() }
     }
 
-    fn write(path: &Path, entries: &[Entry]) -> io::Result<()> {
+    fn write(path: &Path, entries: &[Entry]) -> io::Result<usize> {
         super::write(path, &origin("http://a/"), entries)
     }
 
@@ -387,6 +408,32 @@ mod tests {
             fs::write(&path, format!("{head}\n{line}{spaces}\n")).unwrap();
             let read = read(&path, &mut Cache::new(10));
             assert_eq!(read.is_ok(), is_good, "{read:?}");
+        }
+    }
+
+    #[test]
+    fn a_life_for_ever_stays_one() {
+        let (_folder, path) = path();
+        let longest = Duration::from_millis(u64::MAX);
+        write(&path, &[entry_of(1, Duration::ZERO, longest + longest)]).unwrap();
+        let mut cache = Cache::new(10);
+        read(&path, &mut cache).unwrap();
+        let [entry] = cache.entries(Instant::now()).try_into().unwrap();
+        assert!(entry.freshness.stale_for > longest - HOUR, "{entry:?}");
+    }
+
+    #[test]
+    fn an_answer_too_long_for_its_line_costs_no_other_answer() {
+        let (_folder, path) = path();
+        // The request of a client may have values as long as its packets are, under many names.
+        let values =
+            |number: usize| (0..number).map(|name| (name.to_string().into(), vec![0; 9000]));
+        for (number, expected) in [(14, 3), (15, 2)] {
+            let long = Request::new(vec![(1, vec![1])], values(number).collect()).unwrap();
+            let long = Entry { request: Arc::new(long), ..entry_of(2, HOUR, HOUR) };
+            let entries = [entry_of(1, HOUR, HOUR), long, entry_of(3, HOUR, HOUR)];
+            assert_eq!(write(&path, &entries).unwrap(), expected);
+            assert_eq!(read(&path, &mut Cache::new(10)).unwrap(), Some(expected));
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What stands between the engine and HTTP: how a service is asked, and what comes of it.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -83,16 +84,17 @@ pub enum Failure {
     Congested(String),
 }
 
-/// In words: where a redirect leads. The log escapes what the service has written, and shows no more
-/// of it than a URL needs.
+/// In words: where a redirect leads. The log escapes what the service has written.
 fn to(location: &Option<String>) -> String {
+    location.as_ref().map(|location| format!(" to {}", cut(location))).unwrap_or_default()
+}
+
+/// A text that a service has written, no longer than a URL in the log needs.
+pub(crate) fn cut(text: &str) -> Cow<'_, str> {
     const MOST: usize = 200;
-    match location {
-        None => String::new(),
-        Some(location) => match location.char_indices().nth(MOST) {
-            None => format!(" to {location}"),
-            Some((end, _)) => format!(" to {}… ({} bytes)", &location[..end], location.len()),
-        },
+    match text.char_indices().nth(MOST) {
+        None => text.into(),
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()).into(),
     }
 }
 

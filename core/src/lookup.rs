@@ -2,9 +2,9 @@
 //! The lookup engine: an answer from the cache, else from the request already under way for the
 //! same client, else from a new request.
 //!
-//! A new request is made at once, or stands in line where as many requests are in flight as allowed.
-//! A packet waits for it, or leaves: then the lookup goes on without the packet, and the client's
-//! next packet finds the answer. A stale answer serves wherever no fresh one can be had.
+//! A new request is made at once, or stands in line where as many requests are in flight as
+//! allowed. A packet waits for it, or leaves: then the lookup goes on without the packet, and the
+//! client's next packet finds the answer. A stale answer serves wherever no fresh one can be had.
 //!
 //! The Kea adapter asks. The engine knows no packet: who waits for an answer leaves a function that
 //! is called with the outcome.
@@ -81,8 +81,8 @@ pub enum Outcome {
     /// The exchange's OFFER went out without an answer, because its lookup failed. The ACK does,
     /// too.
     FailedBefore,
-    /// The packet does not wait, or a later packet of its client waits in its place. The lookup goes
-    /// on, and the client's next packet finds the answer.
+    /// The packet does not wait, or a later packet of its client waits in its place. The lookup
+    /// goes on, and the client's next packet finds the answer.
     Shed,
     /// The request could not be made, for a reason that lies on this machine. The client's next
     /// packet has it made again.
@@ -143,6 +143,8 @@ struct State {
 
 /// One lookup under way.
 struct Lookup {
+    /// When its first packet came.
+    begun: Instant,
     /// Whether the lookup is in flight. Else it stands in line.
     in_flight: bool,
     /// Whether [`Line::patience`] has an entry for it.
@@ -340,8 +342,8 @@ impl<F: Fetch> LookupEngine<F> {
         outcome.unwrap_or(Outcome::Shed)
     }
 
-    /// An OFFER goes out without an answer, because the lookup failed. The exchange's ACK will do the
-    /// same.
+    /// An OFFER goes out without an answer, because the lookup failed. The exchange's ACK will do
+    /// the same.
     pub fn offered_without_answer(&self, question: &Question) {
         let (request, transaction) = (&question.request, &question.transaction);
         let now = Instant::now().into_std();
@@ -415,8 +417,8 @@ impl<F: Fetch> LookupEngine<F> {
         tell(waiting.map(|waiting| (waiting.deliver, Outcome::Shed)));
     }
 
-    /// The answers kept, and how often they have changed. `None` where they have changed just as often
-    /// as `changes` says.
+    /// The answers kept, and how often they have changed. `None` where they have changed just as
+    /// often as `changes` says.
     pub fn kept_since(&self, changes: Option<u64>) -> Option<(Vec<cache::Entry>, u64)> {
         let state = self.0.state();
         let now = Instant::now().into_std();
@@ -461,13 +463,20 @@ impl<F: Fetch> LookupEngine<F> {
         state.cache.request_of(address, Instant::now().into_std()).cloned()
     }
 
-    /// The client has got the address that the kept answer to this request reserves: see
+    /// An ACK has carried the kept answer to this request to this client: see
     /// [`Cache::note_client`].
-    pub fn note_client(&self, request: &Arc<Request>, client: &Arc<[u8]>) {
-        self.0.state().cache.note_client(request, client);
+    pub fn note_client(&self, request: &Arc<Request>, client: &Arc<[u8]>, has_address: bool) {
+        self.0.state().cache.note_client(request, client, has_address);
     }
 
-    /// The request by whose answer the client has got this address: see
+    /// The request whose kept answer reserves this address, where nobody knows for which client:
+    /// see [`Cache::request_of_unknown_owner`].
+    pub fn request_of_unknown_owner(&self, address: Ipv4Addr) -> Option<Arc<Request>> {
+        let now = Instant::now().into_std();
+        self.0.state().cache.request_of_unknown_owner(address, now).cloned()
+    }
+
+    /// The request whose kept answer reserves this address for the client: see
     /// [`Cache::request_of_client`].
     pub fn request_of_client(&self, address: Ipv4Addr, client: &[u8]) -> Option<Arc<Request>> {
         let now = Instant::now().into_std();
@@ -586,9 +595,12 @@ impl<F: Fetch> LookupEngine<F> {
     }
 
     /// Ends all back-offs and pauses, and probes the services that are down: see
-    /// [`Failover::retry`].
+    /// [`Failover::retry`]. Forgets which lookups have failed: see [`Cache::forget_failures`].
     pub fn retry(&self) -> Retried {
-        self.0.failover.retry(&self.0.runtime)
+        let retried = self.0.failover.retry(&self.0.runtime);
+        // Last: a lookup that has failed meanwhile did so because of a back-off or a pause.
+        self.0.state().cache.forget_failures(Instant::now().into_std());
+        retried
     }
 
     /// How many lookups are in flight, and how many stand in line.
@@ -651,7 +663,8 @@ impl<F: Fetch> Shared<F> {
             return Begun::Shed(line.lookups.len());
         }
         let (waiting, left) = (Vec::new(), Vec::new());
-        entry.insert(Lookup { in_flight, is_watched: false, waiting, left });
+        let begun = Instant::now();
+        entry.insert(Lookup { begun, in_flight, is_watched: false, waiting, left });
         if !in_flight {
             return Begun::InLine;
         }
@@ -855,7 +868,8 @@ impl State {
         found: Result<Found, Unanswered>,
     ) -> Vec<(Deliver, Outcome)> {
         let now = Instant::now().into_std();
-        let Some(Lookup { waiting, left, in_flight, .. }) = self.lookups.remove(request) else {
+        let Some(Lookup { begun, waiting, left, in_flight, .. }) = self.lookups.remove(request)
+        else {
             return Vec::new();
         };
         if in_flight {
@@ -864,9 +878,11 @@ impl State {
         if let Ok(Found { answer, freshness }) = &found {
             self.cache.store(request, answer, *freshness, now);
         }
-        // A request that could not be made is made again for the client's next packet.
+        // A request that could not be made, or whose failure is forgotten, is made again for the
+        // client's next packet.
         let awaited = match &found {
             Ok(Found { answer, .. }) => Some(Some(answer)),
+            Err(Unanswered::Failed) if self.cache.has_forgotten(begun.into_std()) => None,
             Err(Unanswered::Failed) => Some(None),
             Err(Unanswered::Congested) => None,
         };

@@ -24,6 +24,11 @@ pub const FIXED: usize = 236 + 4 + 1;
 /// The payload that Kea puts into one option when it splits a longer one (RFC 3396), in bytes.
 const PART: usize = 253;
 
+/// The length of options that fit into every DHCP message, together with their headers, in bytes:
+/// none of them is split, and no limit is shorter.
+pub const ALWAYS_FITS: usize = PART;
+const _: () = assert!(FIXED + ALWAYS_FITS <= MIN_DATAGRAM - IP_AND_UDP);
+
 /// The longest DHCP message that edits may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Longest {

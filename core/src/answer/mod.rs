@@ -4,6 +4,7 @@
 //! [`parse`] makes an [`Answer`] of a response body. The Kea adapter encodes the edits and writes
 //! them into the reply. This module knows no option definitions, no HTTP and no Kea.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -64,7 +65,7 @@ const END: u8 = 255;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The edits of the DHCP reply, in the order of the answer's members.
-    pub edits: Vec<Edit>,
+    pub edits: Box<[Edit]>,
     /// The client classes that the query joins before Kea goes on with it.
     pub client_classes: Vec<String>,
     /// The address that is reserved for the client.
@@ -102,8 +103,25 @@ impl Answer {
 pub struct Edit {
     /// What the edit changes.
     pub change: Change,
-    /// The member of the answer that asks for the edit. The log shows it when the edit fails.
-    pub member: Member,
+    /// As [`Edit::member`]. `None` where `change` says it all: thousands of answers are kept, and
+    /// most have a code and a text alone.
+    member: Option<Box<Member>>,
+}
+
+impl Edit {
+    /// An edit that a member of an answer asks for.
+    fn new(change: Change, member: Member) -> Self {
+        let is_known = change.member().is_some_and(|known| known == member);
+        Edit { change, member: (!is_known).then(|| Box::new(member)) }
+    }
+
+    /// The member of the answer that asks for the edit. The log shows it.
+    pub fn member(&self) -> Cow<'_, Member> {
+        match &self.member {
+            Some(member) => Cow::Borrowed(member),
+            None => Cow::Owned(self.change.member().unwrap_or_default()),
+        }
+    }
 }
 
 /// What one edit changes.
@@ -117,6 +135,20 @@ pub enum Change {
     ServerHostname(String),
     /// The header field file, of at most 127 bytes.
     BootFileName(String),
+}
+
+impl Change {
+    /// The member that asks for this change in the shortest way, where that is a text.
+    fn member(&self) -> Option<Member> {
+        let (key, value) = match self {
+            Change::Option(id, OptionValue::Text(text)) => (id.to_string(), text.as_str().into()),
+            Change::Option(..) => return None,
+            Change::NextServer(address) => (NEXT_SERVER.to_owned(), address.to_string().into()),
+            Change::ServerHostname(name) => (SERVER_HOSTNAME.to_owned(), name.as_str().into()),
+            Change::BootFileName(name) => (BOOT_FILE_NAME.to_owned(), name.as_str().into()),
+        };
+        Some(Member { key, value })
+    }
 }
 
 /// How an answer names an option or a sub-option.
@@ -176,7 +208,7 @@ pub struct Refusal {
 }
 
 /// A member of an answer. The log shows it as `"key": value` on one line and cuts a long value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Member {
     key: String,
     value: Value,

@@ -84,39 +84,47 @@ pub fn parse(body: &[u8]) -> Result<Answer, ParseError> {
         Value::Array(items) if items.is_empty() => return Ok(Answer::default()),
         _ => return Err(ParseError::NotAnObject),
     };
-    let mut answer = Answer { body: body.into(), ..Answer::default() };
+    let mut reader =
+        Reader { answer: Answer { body: body.into(), ..Answer::default() }, edits: Vec::new() };
     if STRUCTURED.iter().any(|member| members.contains_key(*member)) {
         // First: where an option stands in both places, this place counts.
         let options = members.remove_entry(OPTIONS);
-        options.into_iter().chain(members).for_each(|(key, value)| answer.add_member(key, value));
+        options.into_iter().chain(members).for_each(|(key, value)| reader.add_member(key, value));
     } else {
-        answer.add_options(members);
+        reader.add_options(members);
     }
-    Ok(answer)
+    Ok(Answer { edits: reader.edits.into(), ..reader.answer })
 }
 
-impl Answer {
+/// What has been read of a body.
+struct Reader {
+    /// The answer without its edits.
+    answer: Answer,
+    edits: Vec<Edit>,
+}
+
+impl Reader {
     /// Adds one member of the structured form.
     fn add_member(&mut self, key: String, value: Value) {
         let change = match (key.as_str(), value) {
             (OPTIONS, Value::Object(options)) => return self.add_options(options),
             (CLIENT_CLASSES, Value::Array(classes)) => return self.add_classes(classes),
             (DROP, Value::Bool(drop)) => {
-                self.drop = drop;
+                self.answer.drop = drop;
                 return;
             }
             // A service that reads a table has null for a machine without an address or a name.
             (IP_ADDRESS | HOSTNAME, Value::Null) => return,
             (IP_ADDRESS, Value::String(text)) => match reservation::address(&text) {
                 Ok(address) => {
-                    self.ip_address = Some(address);
+                    self.answer.ip_address = Some(address);
                     return;
                 }
                 Err(reason) => Err((reason, text.into())),
             },
             (HOSTNAME, Value::String(text)) => match reservation::check_hostname(&text) {
                 Ok(()) => {
-                    self.hostname = Some(text);
+                    self.answer.hostname = Some(text);
                     return;
                 }
                 Err(reason) => Err((reason, text.into())),
@@ -149,9 +157,9 @@ impl Answer {
             }
         };
         match change {
-            Ok((change, value)) => self.edits.push(Edit { change, member: Member { key, value } }),
+            Ok((change, value)) => self.edits.push(Edit::new(change, Member { key, value })),
             Err((reason, value)) => {
-                self.refused.push(Refusal { reason, member: Member { key, value } })
+                self.answer.refused.push(Refusal { reason, member: Member { key, value } })
             }
         }
     }
@@ -175,8 +183,8 @@ impl Answer {
         });
         let member = Member { key, value };
         match change {
-            Ok(change) => self.edits.push(Edit { change, member }),
-            Err(reason) => self.refused.push(Refusal { reason, member }),
+            Ok(change) => self.edits.push(Edit::new(change, member)),
+            Err(reason) => self.answer.refused.push(Refusal { reason, member }),
         }
     }
 
@@ -184,10 +192,10 @@ impl Answer {
     fn add_classes(&mut self, classes: Vec<Value>) {
         for class in classes {
             match class {
-                Value::String(name) if !name.is_empty() => self.client_classes.push(name),
+                Value::String(name) if !name.is_empty() => self.answer.client_classes.push(name),
                 value => {
                     let member = Member { key: CLIENT_CLASSES.to_owned(), value };
-                    self.refused.push(Refusal { reason: Reason::NoClasses, member });
+                    self.answer.refused.push(Refusal { reason: Reason::NoClasses, member });
                 }
             }
         }

@@ -28,7 +28,7 @@ use crate::answer;
 use crate::cache::Freshness;
 use crate::config::parameter::URL;
 use crate::config::{ConfigError, Settings};
-use crate::fetch::{Failure, Fetch, Found, MAX_BODY, Stage};
+use crate::fetch::{Failure, Fetch, Found, MAX_BODY, Stage, cut};
 use crate::probe::MOST_IN_FLIGHT as PROBES;
 use crate::request::ServiceUrl;
 
@@ -324,7 +324,7 @@ where
     }
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| failure(&error))?;
+        let frame = frame.map_err(|error| broken(&error))?;
         // Another frame than one of data holds trailer fields, which say nothing about the answer.
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > MAX_BODY {
@@ -335,25 +335,24 @@ where
     Ok(bytes)
 }
 
-/// A body without its content coding (RFC 9110, section 8.4). Requests accept gzip.
+/// A body without its content coding (RFC 9110, section 8.4). Requests accept gzip. A body that was
+/// compressed more than once is refused: a gzip file that unpacks to itself, named a hundred
+/// thousand times in a header field, would keep the runtime's thread busy for seconds.
 fn decoded(headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
     let codings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
-    let codings: Vec<_> = codings.flat_map(|value| value.split(|byte| *byte == b',')).collect();
-    let mut body = body;
-    for coding in codings.into_iter().rev().map(<[u8]>::trim_ascii) {
-        match coding.to_ascii_lowercase().as_slice() {
-            b"gzip" | b"x-gzip" => {
-                body = unzipped(&body)?;
-            }
-            b"identity" | b"" => {}
-            _ => {
-                let coding = coding.escape_ascii();
-                let reason = format!("Content-Encoding is {coding}, and only gzip is known");
-                return Err(Failure::Undecodable(reason));
-            }
+    let codings = codings.flat_map(|value| value.split(|byte| *byte == b','));
+    let codings = codings.map(|coding| coding.trim_ascii().to_ascii_lowercase());
+    let codings: Vec<_> =
+        codings.filter(|coding| !matches!(&**coding, b"" | b"identity")).collect();
+    match &codings[..] {
+        [] => Ok(body),
+        [coding] if matches!(&**coding, b"gzip" | b"x-gzip") => unzipped(&body),
+        _ => {
+            let codings = codings.join(&b", "[..]).escape_ascii().to_string();
+            let reason = format!("Content-Encoding is {}, and only gzip is known", cut(&codings));
+            Err(Failure::Undecodable(reason))
         }
     }
-    Ok(body)
 }
 
 /// A body that was compressed by gzip.
@@ -412,14 +411,23 @@ fn is_congestion(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
-/// The failure that an error of the HTTP libraries means, in the words of its causes down to the
-/// system's own ("Connection refused").
+/// The failure that an error of reqwest means, in the words of its causes down to the system's own
+/// ("Connection refused").
 fn failure(error: &(dyn Error + 'static)) -> Failure {
-    // The outermost words are a library's own: "error sending request".
-    let text = match error.source() {
-        Some(cause) => causes(cause),
-        None => error.to_string(),
-    };
+    // The outermost words say nothing: "error sending request".
+    let text = error.source().map_or_else(|| error.to_string(), causes);
+    failure_in(text, error)
+}
+
+/// The failure that the error of a body means. The words say that the response had begun: reqwest's
+/// own words around hyper's are left out.
+fn broken(error: &(dyn Error + 'static)) -> Failure {
+    let hyper = chain(error).find(|error| error.is::<hyper::Error>());
+    failure_in(causes(hyper.unwrap_or(error)), error)
+}
+
+/// The failure that an error means, in these words.
+fn failure_in(text: String, error: &(dyn Error + 'static)) -> Failure {
     if is_congestion(error) {
         Failure::Congested(text)
     } else {

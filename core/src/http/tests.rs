@@ -234,6 +234,14 @@ async fn a_failure_ends_in_the_system_s_own_words() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_off_is_named() {
+    let service = Raw::saying(&[b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"]).await;
+    let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
+    let words = failure.to_string();
+    assert!(words.contains("body") && words.contains("end of file"), "{words}");
+}
+
+#[tokio::test]
 async fn a_url_that_is_no_uri_is_refused() {
     let Err(error) = client("http://u:secret@b}c/", "") else { panic!("the client was set up") };
     let error = error.to_string();
@@ -323,6 +331,30 @@ async fn a_body_that_cannot_be_decompressed_is_a_bad_answer() {
     let service = Raw::saying(&[response]).await;
     let failure = get(&format!("http://{}/", service.address), "").await.unwrap_err();
     assert_eq!(failure.blame(), Blame::Request, "{failure}");
+}
+
+/// A service may name any content coding, and any number of them.
+#[tokio::test]
+async fn a_content_coding_is_gzip_once_and_an_unknown_one_is_cut_in_the_log() {
+    let squeezed = include_bytes!("squeezed.json.gz");
+    for (coding, good) in [
+        ("gzip", true),
+        ("identity, , X-GZIP", true),
+        ("gzip, gzip", false),
+        ("br", false),
+        (&*"gzip, ".repeat(10_000), false),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\n\r\n");
+        let service = Raw::saying(&[&[head.as_bytes(), squeezed].concat()]).await;
+        match get(&format!("http://{}/", service.address), "").await {
+            Ok(_) => assert!(good, "{coding}"),
+            Err(failure) => {
+                assert!(!good && failure.blame() == Blame::Request, "{failure}");
+                let text = failure.to_string();
+                assert!(text.len() < 400 && text.contains("and only gzip is known"), "{text}");
+            }
+        }
+    }
 }
 
 /// A service that takes one token, and another one later.

@@ -217,6 +217,22 @@ async fn a_failed_lookup_is_known_to_the_next_packet_of_a_client_that_left_it() 
     assert_eq!(engine.fetch.asked().len(), 1, "the next one asks again");
 }
 
+/// The lookup has failed before the retry, or fails after it.
+#[tokio::test(start_paused = true)]
+async fn after_a_retry_a_failed_lookup_is_made_again() {
+    for lookup in [10, 200] {
+        let engine = engine(after(lookup, Says::Fails));
+        let question = Engine::question(1, 1);
+        assert_eq!(engine.lookups.leave(&question, false), Outcome::Shed);
+        sleep(Duration::from_millis(100)).await;
+        engine.fetch.says(Says::Nothing(0));
+        engine.lookups.retry();
+        // Longer than the back-off of a failure after the retry.
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(engine.outcome(1, 2).await, answered(Source::Asked), "{lookup}");
+    }
+}
+
 /// The time of each packet counts, not the time of the first one that waits for the lookup.
 #[tokio::test(start_paused = true)]
 async fn packets_that_wait_for_one_lookup_in_line_are_patient_each() {
