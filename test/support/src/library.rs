@@ -2,6 +2,7 @@
 //! The hook library that tests, demo and benchmark give to Kea.
 
 use std::env;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -41,4 +42,26 @@ fn build() -> Result<PathBuf> {
         .context("make")?;
     ensure!(output.status.success(), "make library ended with {}", output.status);
     Ok(project().join("target/release/libremote_opts.so"))
+}
+
+/// Builds a hook library of one C++ file, with g++ and Kea's headers (`KEA_INCLUDE_DIR` names their
+/// folder), and returns its path: the name of `source` with another ending, in the folder `into`.
+/// The error says what is missing. Processes may build the same library at the same time.
+pub fn of_source(source: &Path, into: &Path) -> Result<PathBuf> {
+    let headers = env::var_os("KEA_INCLUDE_DIR").unwrap_or_else(|| "/usr/include/kea".into());
+    let name = source.file_stem().context("a C++ file")?;
+    let library = into.join(name).with_extension("so");
+    // The file gets its name when it is complete.
+    let unfinished = library.with_extension(std::process::id().to_string());
+    let status = Command::new("g++")
+        .args(["-O2", "-shared", "-fPIC", "-x", "c++", "-", "-o"])
+        .arg(&unfinished)
+        .arg("-I")
+        .arg(headers)
+        .stdin(File::open(source).with_context(|| source.display().to_string())?)
+        .status()
+        .context("g++, which is in Debian's package g++")?;
+    ensure!(status.success(), "Kea's headers are in Debian's package kea-dev");
+    fs::rename(unfinished, &library)?;
+    Ok(library)
 }

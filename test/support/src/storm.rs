@@ -17,8 +17,8 @@ use crate::kea::Kea;
 /// How a storm went.
 #[derive(Default)]
 pub struct Storm {
-    /// From the storm's begin to a machine's ACK, for each machine that got one, in the order of
-    /// the ACKs.
+    /// From the first DISCOVER to a machine's ACK, for each machine that got its own answer in OFFER
+    /// and ACK, in the order of the ACKs.
     pub bound: Vec<Duration>,
     /// The address in each machine's ACK, by the machine's number; `None` without an ACK.
     pub addresses: Vec<Option<Ipv4Addr>>,
@@ -82,7 +82,8 @@ pub fn power_on(kea: &Kea, machines: u32, answer: impl Fn(u32) -> Option<String>
     // Who sends when. An entry whose time is not the machine's `next` is out of date.
     let mut plan: BinaryHeap<_> =
         all.iter().enumerate().map(|(index, machine)| Reverse((machine.next, index))).collect();
-    while storm.bound.len() < all.len() && begin.elapsed() < 3 * PATIENCE {
+    let mut waiting = all.len();
+    while waiting > 0 && begin.elapsed() < 3 * PATIENCE {
         let Some(&Reverse((time, index))) = plan.peek() else { break };
         let patience = time.saturating_duration_since(Instant::now());
         if patience.is_zero() {
@@ -104,7 +105,7 @@ pub fn power_on(kea: &Kea, machines: u32, answer: impl Fn(u32) -> Option<String>
             // The machine begins again (RFC 2131, section 3.1).
             (MessageType::Nak, Some(_)) if machine.ack.is_none() => machine.offer = None,
             (MessageType::Ack, Some(_)) if machine.ack.is_none() => {
-                storm.bound.push(reply.arrived - begin);
+                waiting -= 1;
                 machine.ack = Some(reply);
                 continue;
             }
@@ -123,9 +124,11 @@ pub fn power_on(kea: &Kea, machines: u32, answer: impl Fn(u32) -> Option<String>
             Some(reply) if reply.chain() == own => None,
             Some(reply) => Some(format!("{kind} with {:?}, not {own:?}", reply.chain())),
         };
-        if let Some(what) = wrong("OFFER", offer).or_else(|| wrong("ACK", ack)) {
-            storm.failures.push(format!("machine {number}: {what}"));
+        match wrong("OFFER", offer).or_else(|| wrong("ACK", ack)) {
+            Some(what) => storm.failures.push(format!("machine {number}: {what}")),
+            None => storm.bound.extend(ack.as_ref().map(|ack| ack.arrived - begin)),
         }
     }
+    storm.bound.sort_unstable();
     storm
 }

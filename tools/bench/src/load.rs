@@ -13,8 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use remote_opts_bench::results::Times;
 use remote_opts_test_support::program;
 
-/// Clients that come at a fixed rate. Each client is new: no client of this or any other run has
-/// its MAC address.
+/// Clients that come at a fixed rate.
 #[derive(Clone, Copy)]
 pub struct Load {
     /// Exchanges begun in a second.
@@ -23,6 +22,23 @@ pub struct Load {
     pub period: Duration,
     /// How long an OFFER may take. An OFFER that takes longer counts as lost.
     pub patience: Duration,
+    /// The clients, which come in turn. `None`: each client is new; no client of this or any other
+    /// run has its MAC address.
+    pub again: Option<Returning>,
+}
+
+/// Clients that come in turn, from the first to the last, and again from the first.
+#[derive(Clone, Copy)]
+pub struct Returning {
+    run: u16,
+    number: u32,
+}
+
+impl Returning {
+    /// New clients, of this number.
+    pub fn of(number: u32) -> Returning {
+        Returning { run: next_run(), number }
+    }
 }
 
 /// What became of the clients.
@@ -61,8 +77,11 @@ impl Outcome {
 /// from. Kea wants two bytes in sub-option 19, and ignores their value.
 const OPTION_82: &str = "82,0103666f6f020362617213020000";
 
-/// How many runs of perfdhcp there have been.
-static RUNS: AtomicU16 = AtomicU16::new(0);
+/// A number for clients that no earlier run had.
+fn next_run() -> u16 {
+    static RUNS: AtomicU16 = AtomicU16::new(0);
+    RUNS.fetch_add(1, Ordering::Relaxed)
+}
 
 /// The most clients of one run: perfdhcp counts clients in the last three bytes of the MAC address.
 const MOST_CLIENTS: u32 = 1 << 24;
@@ -102,14 +121,10 @@ impl Load {
             &server.port().to_string(),
         ]);
         command.args(["-o", OPTION_82]);
-        command.args([
-            "-r",
-            &format!("{:.0}", self.rate.max(1.0)),
-            "-R",
-            &MOST_CLIENTS.to_string(),
-        ]);
+        let Returning { run, number } = self.again.unwrap_or_else(|| Returning::of(MOST_CLIENTS));
+        command.args(["-r", &format!("{:.0}", self.rate.max(1.0)), "-R", &number.to_string()]);
         // Without a base, perfdhcp begins with the same client in every run.
-        let [high, low] = RUNS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let [high, low] = run.to_be_bytes();
         command.args(["-b", &format!("mac=02:{high:02x}:{low:02x}:00:00:00")]);
         let clients = (self.rate * self.period.as_secs_f64()).max(1.0);
         command.args(["-n", &format!("{clients:.0}")]);

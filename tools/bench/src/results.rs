@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a benchmark found: as JSON, as tables for documents, and as a program for gnuplot.
+//! What a benchmark found, kept as JSON, and the medians and ratios of it.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-
-/// Begins the part of a document that this module writes.
-pub const BEGIN: &str = "<!-- benchmark: begin -->";
-/// Ends the part of a document that this module writes.
-pub const END: &str = "<!-- benchmark: end -->";
 
 /// One run of the benchmark, with one version of Kea.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,15 +23,19 @@ pub struct Results {
     pub machine: Machine,
     /// How often everything was measured.
     pub rounds: usize,
-    /// How long each rate was tried, in seconds.
+    /// How long each rate was tried, in seconds. A measurement at the fixed load takes twice as
+    /// long.
     pub seconds: f64,
-    /// Rates and latencies, one entry for each case.
+    /// The fixed load, in exchanges a second.
+    pub load: f64,
+    /// One entry for each case.
     pub cases: Vec<Case>,
-    /// Kea's instructions for one packet from a client: without a hook, refused by the filter,
-    /// answer cached.
+    /// Kea's instructions for one packet from a client, in some of the cases.
     pub instructions: Vec<Cost>,
     /// Kea's memory.
     pub memory: Vec<Memory>,
+    /// Machines that power on within a second.
+    pub storm: Vec<Storm>,
 }
 
 /// The machine of a run.
@@ -54,52 +53,34 @@ pub struct Machine {
     pub kernel: String,
 }
 
-/// One case: Kea with the hook beside the same Kea without the hook.
+/// What was measured of one case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// Name of the case.
     pub name: String,
+    /// Whether this is one of the main cases: `bench run --quick` measures these alone, and README.md
+    /// shows them.
+    pub is_main: bool,
+    /// The name of the case without the hook beside which this case stands. `None` in a case without
+    /// the hook.
+    pub beside: Option<String>,
     /// Kea's packet threads.
     pub threads: usize,
-    /// The highest rates, one entry for each round.
-    pub rates: Vec<Rates>,
-    /// The latencies at half of the median rate with the hook, one entry for each round.
-    pub latency: Vec<Latency>,
+    /// What was measured at a fixed load, one entry for each round.
+    pub fixed: Vec<Fixed>,
+    /// The highest rates at which at most one exchange in a hundred is lost, in exchanges
+    /// (DISCOVER, OFFER, REQUEST, ACK) a second: one entry for each round. Empty where the case has
+    /// none.
+    pub rates: Vec<f64>,
 }
 
-/// The highest rates at which at most one exchange in a hundred is lost. The unit is exchanges
-/// (DISCOVER, OFFER, REQUEST, ACK) a second.
+/// One measurement at a fixed load.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Rates {
-    /// Kea with the hook.
-    pub with_hook: f64,
-    /// Kea alone, measured before.
-    pub before: f64,
-    /// Kea alone, measured after.
-    pub after: f64,
-}
-
-impl Rates {
-    /// Kea alone: the mean of before and after.
-    pub fn without(&self) -> f64 {
-        (self.before + self.after) / 2.0
-    }
-}
-
-/// How long replies take at one rate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Latency {
+pub struct Fixed {
     /// Exchanges begun in a second.
     pub rate: f64,
-    /// Kea with the hook.
-    pub with_hook: Replies,
-    /// Kea alone.
-    pub without: Replies,
-}
-
-/// How long the two replies of an exchange take.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Replies {
+    /// Processor time of Kea's process for an exchange, in microseconds.
+    pub microseconds: f64,
     /// From a DISCOVER to its OFFER.
     pub offer: Times,
     /// From a REQUEST to its ACK.
@@ -135,22 +116,55 @@ pub struct Memory {
     pub mib: Vec<f64>,
 }
 
+/// One case of the storm: machines that power on within a second.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Storm {
+    /// Name of the case.
+    pub name: String,
+    /// Whether the plot of the storm has a curve of this case.
+    pub is_drawn: bool,
+    /// How many machines power on.
+    pub machines: u32,
+    /// One entry for each round.
+    pub rounds: Vec<StormRound>,
+}
+
+/// How one storm went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StormRound {
+    /// How many machines were bound with their own answer in OFFER and ACK.
+    pub bound: usize,
+    /// Seconds from the first DISCOVER until one hundredth, two hundredths and so on of all machines
+    /// were bound with their own answer. Shorter than 100 entries when some machines never were.
+    pub curve: Vec<f64>,
+    /// How many DISCOVERs the machines sent.
+    pub discovers: usize,
+    /// How many HTTP requests the service got.
+    pub requests: usize,
+}
+
 impl Case {
-    /// The rate with the hook divided by the rate of Kea alone: the median of all rounds.
-    pub fn ratio(&self) -> f64 {
-        median(self.rates.iter().map(|rates| rates.with_hook / rates.without()))
+    /// The fixed load of this case, in exchanges a second. A case whose threads wait for each answer
+    /// has a lower one than the run.
+    pub fn load(&self) -> Option<f64> {
+        self.fixed.first().map(|one| one.rate)
     }
 
-    /// The rate with the hook: the median of all rounds.
-    pub fn rate(&self) -> f64 {
-        median(self.rates.iter().map(|rates| rates.with_hook))
+    /// The highest rate: the median of all rounds. `None` where the case has none.
+    pub fn rate(&self) -> Option<f64> {
+        (!self.rates.is_empty()).then(|| median(self.rates.iter().copied()))
+    }
+
+    /// Processor time for an exchange in microseconds: the median of all rounds.
+    pub fn microseconds(&self) -> f64 {
+        median(self.fixed.iter().map(|one| one.microseconds))
     }
 
     /// Percentiles of the replies that `of` chooses: the median of all rounds.
-    fn times(&self, of: fn(&Latency) -> &Times) -> Times {
+    pub fn times(&self, of: fn(&Fixed) -> &Times) -> Times {
         let all = |which: fn(&Times) -> Option<f64>| {
             // A percentile that one round lacks is not shown.
-            let values: Option<Vec<_>> = self.latency.iter().map(|one| which(of(one))).collect();
+            let values: Option<Vec<_>> = self.fixed.iter().map(|one| which(of(one))).collect();
             values.filter(|values| !values.is_empty()).map(median)
         };
         Times {
@@ -162,31 +176,69 @@ impl Case {
 }
 
 impl Results {
-    /// The rate of Kea alone with this number of threads: the median of all cases and rounds.
-    fn alone(&self, threads: usize) -> f64 {
-        let cases = self.cases.iter().filter(|case| case.threads == threads);
-        median(cases.flat_map(|case| &case.rates).map(Rates::without))
+    /// The case of this name.
+    pub fn case(&self, name: &str) -> Option<&Case> {
+        self.cases.iter().find(|case| case.name == name)
     }
 
-    /// The name of a case. Names the number of threads too, where it differs from that of the first
-    /// case.
-    fn name_of(&self, case: &Case) -> String {
-        match self.cases.first() {
-            Some(first) if first.threads != case.threads => {
-                let plural = if case.threads == 1 { "" } else { "s" };
-                format!("{}, {} thread{plural}", case.name, case.threads)
-            }
-            _ => case.name.clone(),
-        }
+    /// The case without the hook whose processor time stands beside the one of `case`. `None` where
+    /// the two had different loads: a Kea with little work needs more time for each exchange.
+    pub fn beside(&self, case: &Case) -> Option<&Case> {
+        let beside = self.case(case.beside.as_ref()?)?;
+        (beside.load() == case.load()).then_some(beside)
     }
 
-    fn case(&self, name: &str) -> Option<&Case> {
-        self.cases.iter().find(|case| self.name_of(case) == name)
+    /// Processor time with the hook, divided by the one of [`Results::beside`]: the median of the
+    /// rounds' ratios.
+    pub fn cost_ratio(&self, case: &Case) -> Option<f64> {
+        let rounds = case.fixed.iter().zip(&self.beside(case)?.fixed);
+        Some(median(rounds.map(|(one, other)| one.microseconds / other.microseconds)))
     }
 
-    fn title(&self) -> String {
+    /// The highest rate with the hook, divided by the one of the case beside it: the median of the
+    /// rounds' ratios. `None` in a case without the hook, and where a rate was not measured.
+    pub fn rate_ratio(&self, case: &Case) -> Option<f64> {
+        let beside = self.case(case.beside.as_ref()?)?;
+        let rounds: Vec<_> =
+            case.rates.iter().zip(&beside.rates).map(|(one, other)| one / other).collect();
+        (!rounds.is_empty()).then(|| median(rounds))
+    }
+
+    /// Kea and its version.
+    pub fn title(&self) -> String {
         format!("Kea {}", self.kea)
     }
+}
+
+impl Storm {
+    /// The storm of median length among the rounds.
+    pub fn middle(&self) -> Option<&StormRound> {
+        let mut rounds: Vec<_> = self.rounds.iter().collect();
+        rounds.sort_by(|one, other| one.took().total_cmp(&other.took()));
+        rounds.get(rounds.len() / 2).copied()
+    }
+}
+
+impl StormRound {
+    /// Seconds until this part of all machines, in hundredths, was bound with their own answer.
+    pub fn after(&self, hundredths: usize) -> Option<f64> {
+        self.curve.get(hundredths.checked_sub(1)?).copied()
+    }
+
+    /// Seconds until all machines were bound; infinite where one was not.
+    fn took(&self) -> f64 {
+        self.after(100).unwrap_or(f64::INFINITY)
+    }
+}
+
+/// The [curve](StormRound::curve) of a storm. `bound` has the time of each machine that was bound,
+/// in order.
+pub fn curve(bound: &[Duration], machines: u32) -> Vec<f64> {
+    let times = (1..=100).map_while(|hundredths| {
+        let count = (machines as usize * hundredths).div_ceil(100);
+        Some(bound.get(count.checked_sub(1)?)?.as_millis() as f64 / 1000.0)
+    });
+    times.collect()
 }
 
 /// The median; NaN of no values.
@@ -214,230 +266,10 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<Results>> {
     files.iter().map(read).collect()
 }
 
-/// The documents that show results: the path of each, and the text between its marks.
-pub fn documents(all: &[Results]) -> [(&'static str, String); 2] {
-    [("README.md", summary(all)), ("docs/benchmark/README.md", tables(all))]
-}
-
-/// The rates of all runs in one table of Markdown.
-fn summary(all: &[Results]) -> String {
-    let mut head = vec!["rate beside Kea alone (exchanges/s)".to_owned()];
-    head.extend(all.iter().map(Results::title));
-    let mut rows = vec![head];
-    let mut alone = vec!["Kea alone".to_owned()];
-    alone.extend(all.iter().map(|results| {
-        let threads = results.cases.first().map_or(0, |case| case.threads);
-        format!("1 ({:.0})", results.alone(threads))
-    }));
-    rows.push(alone);
-    for name in case_names(all) {
-        let mut row = vec![name.clone()];
-        row.extend(all.iter().map(|results| match results.case(&name) {
-            Some(case) => format!("{} ({:.0})", ratio(case), case.rate()),
-            None => "–".to_owned(),
-        }));
-        rows.push(row);
-    }
-    let mut text = String::new();
-    table(&mut text, &rows);
-    text
-}
-
-/// A ratio as text, with more digits where the ratio is very small.
-fn ratio(case: &Case) -> String {
-    match case.ratio() {
-        ratio if ratio < 0.01 => format!("{ratio:.4}"),
-        ratio => format!("{ratio:.2}"),
-    }
-}
-
-/// The names of the cases of all runs, each name once.
-fn case_names(all: &[Results]) -> Vec<String> {
-    let mut names = Vec::new();
-    for results in all {
-        for case in &results.cases {
-            let name = results.name_of(case);
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-    }
-    names
-}
-
-/// All results in tables of Markdown, which are readable as plain text too.
-pub fn tables(all: &[Results]) -> String {
-    let mut text = String::new();
-    for results in all {
-        let Machine { processor, cores, memory_gib, system, kernel } = &results.machine;
-        let _ = writeln!(
-            text,
-            "Kea {}, hook {} ({}), on {}: medians of {}, trials of {} s; {system}, {cores} cores \
-             of {processor}, {memory_gib} GiB, Linux {kernel}.\n",
-            results.kea,
-            results.hook,
-            results.commit,
-            results.date,
-            if results.rounds == 1 {
-                "1 round".to_owned()
-            } else {
-                format!("{} rounds", results.rounds)
-            },
-            results.seconds
-        );
-        let mut rows =
-            vec![["case", "threads", "exchanges/s", "of Kea alone"].map(str::to_owned).to_vec()];
-        for case in &results.cases {
-            if rows.iter().all(|row| row[1] != case.threads.to_string()) {
-                let alone = format!("{:.0}", results.alone(case.threads));
-                rows.push(vec!["Kea alone".into(), case.threads.to_string(), alone, "1.00".into()]);
-            }
-            rows.push(vec![
-                case.name.clone(),
-                case.threads.to_string(),
-                format!("{:.0}", case.rate()),
-                ratio(case),
-            ]);
-        }
-        table(&mut text, &rows);
-
-        let head = [
-            "milliseconds at half rate: p50 / p99 / p99.9",
-            "OFFER",
-            "without hook",
-            "ACK",
-            "without hook",
-        ];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        for case in &results.cases {
-            let Some(Latency { rate, .. }) = case.latency.first() else { continue };
-            let mut row = vec![format!("{}, {rate:.0}/s", results.name_of(case))];
-            let columns: [fn(&Latency) -> &Times; 4] = [
-                |one| &one.with_hook.offer,
-                |one| &one.without.offer,
-                |one| &one.with_hook.ack,
-                |one| &one.without.ack,
-            ];
-            row.extend(columns.map(|of| {
-                let Times { p50, p99, p999 } = case.times(of);
-                [p50, p99, p999]
-                    .map(|time| time.map_or("–".to_owned(), |time| format!("{time:.1}")))
-                    .join(" / ")
-            }));
-            rows.push(row);
-        }
-        table(&mut text, &rows);
-
-        let mut rows =
-            vec![["instructions of Kea's for a packet", "", "more"].map(str::to_owned).to_vec()];
-        let each: Vec<_> =
-            results.instructions.iter().map(|cost| median(cost.instructions.clone())).collect();
-        for (Cost { name, .. }, instructions) in results.instructions.iter().zip(&each) {
-            let alone = each[0];
-            let more = 100.0 * (instructions - alone) / alone;
-            rows.push(vec![name.clone(), format!("{instructions:.0}"), format!("{more:.1} %")]);
-        }
-        table(&mut text, &rows);
-
-        let mut rows = vec![["memory of kea-dhcp4", "MiB"].map(str::to_owned).to_vec()];
-        rows.extend(
-            results.memory.iter().map(|Memory { name, mib }| {
-                vec![name.clone(), format!("{:.0}", median(mib.clone()))]
-            }),
-        );
-        table(&mut text, &rows);
-    }
-    text
-}
-
-/// Appends a table of Markdown to `text`, with columns of even width. The first row is the head.
-/// Without a second row there is no table.
-pub fn table(text: &mut String, rows: &[Vec<String>]) {
-    if rows.len() < 2 {
-        return;
-    }
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    for (number, row) in rows.iter().enumerate() {
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Names are aligned left, numbers right.
-            let _ = if column == 0 {
-                write!(text, "| {cell:width$} ")
-            } else {
-                write!(text, "| {cell:>width$} ")
-            };
-        }
-        text.push_str("|\n");
-        if number == 0 {
-            for (column, width) in widths.iter().enumerate() {
-                let _ = write!(
-                    text,
-                    "|{}{}",
-                    "-".repeat(width + 1),
-                    if column == 0 { "-" } else { ":" }
-                );
-            }
-            text.push_str("|\n");
-        }
-    }
-    text.push('\n');
-}
-
-/// A program for gnuplot that draws the ratio of every case, and the time to an OFFER with the
-/// hook. `terminal` and `output` are gnuplot's settings of these names.
-pub fn plot(all: &[Results], terminal: &str, output: &str) -> String {
-    let with_latency =
-        all.iter().flat_map(|results| &results.cases).any(|case| !case.latency.is_empty());
-    let panels = if with_latency { 2 } else { 1 };
-    let mut script = format!(
-        "set terminal {terminal}\nset output '{output}'\nset multiplot layout 1,{panels}\n\
-         set style data histogram\nset style histogram clustered gap 1\n\
-         set style fill solid 0.8 border -1\nset xtics rotate by -50 noenhanced\nset grid y\n\
-         set key top right noenhanced\nset bmargin 17\nset rmargin 22\n"
-    );
-    let case_names = case_names(all);
-    let number = |value: Option<f64>| value.map_or("NaN".to_owned(), |value| format!("{value:.3}"));
-    for (block, value) in [
-        ("rates", (|case: &Case| Some(case.ratio())) as fn(&Case) -> Option<f64>),
-        ("offers", |case| case.times(|one| &one.with_hook.offer).p50),
-    ] {
-        let _ = writeln!(script, "${block} << EOD");
-        for name in &case_names {
-            let _ = write!(script, "\"{name}\"");
-            for results in all {
-                let _ = write!(script, " {}", number(results.case(name).and_then(value)));
-            }
-            script.push('\n');
-        }
-        script.push_str("EOD\n");
-    }
-    let series = |block: &str| {
-        let columns = all.iter().enumerate().map(|(index, results)| {
-            format!("${block} using {}:xtic(1) title '{}'", index + 2, results.title())
-        });
-        columns.collect::<Vec<_>>().join(", ")
-    };
-    let _ = writeln!(
-        script,
-        "set title 'Exchanges a second, Kea without the hook = 1'\nset yrange [0:1.3]\n\
-         plot {}, 1 notitle with lines lc 'black'",
-        series("rates")
-    );
-    if with_latency {
-        let _ = writeln!(
-            script,
-            "set title 'Time to an OFFER with the hook, at half of this rate (median, ms)'\n\
-             set yrange [0.05:2000]\nset logscale y\nplot {}",
-            series("offers")
-        );
-    }
-    script + "unset multiplot\n"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample;
 
     #[test]
     fn medians() {
@@ -447,39 +279,68 @@ mod tests {
     }
 
     #[test]
-    fn a_case_is_shown_by_its_medians() {
-        let rates = |with_hook| Rates { with_hook, before: 900.0, after: 1100.0 };
-        let times = |p50, p99| Times { p50: Some(p50), p99, p999: None };
-        let latency = |p50, p99| {
-            let replies = |times: Times| Replies { offer: times, ack: times };
-            Latency {
-                rate: 2.0,
-                with_hook: replies(times(p50, p99)),
-                without: replies(times(0.1, None)),
-            }
+    fn ratios_are_those_of_the_rounds() {
+        let mut results = sample::results();
+        let ratios = |results: &Results| {
+            let case = results.case("answer kept").unwrap();
+            (results.cost_ratio(case), results.rate_ratio(case))
         };
-        let mut case = Case {
-            name: "slow".to_owned(),
-            threads: 2,
-            rates: [5.0, 4.0, 3.0].map(rates).to_vec(),
-            latency: vec![latency(3.0, Some(4.0)), latency(1.0, None), latency(2.0, Some(2.0))],
-        };
-        assert_eq!((case.rate(), case.ratio(), ratio(&case)), (4.0, 0.004, "0.0040".to_owned()));
-        // One round has no p99: the median of the rounds has none either.
-        assert_eq!(case.times(|one| &one.with_hook.offer), times(2.0, None));
-        case.latency.clear();
-        assert_eq!(case.times(|one| &one.without.ack).p50, None);
-        case.rates = vec![rates(554.0)];
-        assert_eq!(ratio(&case), "0.55");
+        // The ratio of the medians would be 300 / 200.
+        assert_eq!(ratios(&results), (Some(2.0), Some(0.5)));
+        assert_eq!(results.cost_ratio(results.case("empty library").unwrap()), None);
+        results.cases[1].fixed.iter_mut().for_each(|one| one.rate = 10.0);
+        assert_eq!(ratios(&results), (None, Some(0.5)), "another load");
+        results.cases[1].rates.clear();
+        assert_eq!(ratios(&results).1, None);
     }
 
     #[test]
-    fn columns_are_even() {
-        let mut text = String::new();
-        table(
-            &mut text,
-            &[["a", "bb"].map(str::to_owned).to_vec(), ["ccc", "7"].map(str::to_owned).to_vec()],
-        );
-        assert_eq!(text, "| a   | bb |\n|-----|---:|\n| ccc |  7 |\n\n");
+    fn a_percentile_that_one_round_lacks_is_not_shown() {
+        let case = &sample::results().cases[1];
+        let Times { p50, p99, p999 } = case.times(|one| &one.offer);
+        assert_eq!((p50, p99, p999), (Some(0.3), Some(1.5), None));
+    }
+
+    #[test]
+    fn a_curve_has_a_point_for_each_hundredth_of_all_machines() {
+        let bound: Vec<_> = (1..=250).map(Duration::from_millis).collect();
+        let all = curve(&bound, 250);
+        assert_eq!((all.len(), all[0], all[1], all[99]), (100, 0.003, 0.005, 0.25));
+        let half = curve(&bound, 500);
+        assert_eq!((half.len(), half[49]), (50, 0.25));
+        assert!(curve(&[], 500).is_empty() && curve(&[], 0).is_empty());
+    }
+
+    #[test]
+    fn the_storm_of_median_length_is_shown() {
+        let round = |took: f64, points: usize| StormRound {
+            bound: points,
+            curve: vec![took; points],
+            discovers: 0,
+            requests: 0,
+        };
+        let storm = |rounds: Vec<StormRound>| Storm {
+            name: String::new(),
+            is_drawn: true,
+            machines: 100,
+            rounds,
+        };
+        let took = |storm: &Storm| storm.middle().map(StormRound::took);
+        // A storm in which a machine was never bound is longer than any other.
+        let three = storm(vec![round(0.5, 99), round(2.0, 100), round(1.0, 100)]);
+        assert_eq!(took(&three), Some(2.0));
+        assert_eq!(took(&storm(vec![])), None);
+        assert_eq!(three.rounds[0].after(99), Some(0.5));
+        assert_eq!((three.rounds[0].after(100), three.rounds[0].after(0)), (None, None));
+    }
+
+    #[test]
+    fn results_are_read_as_they_were_written() {
+        let file = std::env::temp_dir().join(format!("bench-{}.json", std::process::id()));
+        let results = sample::results();
+        write(&results, &file).unwrap();
+        let read = read(std::slice::from_ref(&file));
+        fs::remove_file(file).unwrap();
+        assert_eq!(read.unwrap(), [results]);
     }
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The HTTP service of the benchmark: the same answer for every request, or the request's target as
-//! option 224, after a delay. One thread serves all connections, so that the service takes little
-//! from Kea, which shares its cores.
+//! The HTTP service of the benchmark: an answer of its own for each client, or the request's target
+//! as option 224, after a delay. One thread serves all connections and one keeps the time, so that
+//! the service takes little from Kea, which shares its cores.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use http_body_util::Full;
@@ -25,7 +25,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-const ANSWER: &str = r#"{"224":"http://boot.example.net/machines/rescue.ipxe","66":"192.0.2.10"}"#;
+/// Option 224 of one client. What stands behind the last slash names the client.
+const URL: &str = "http://boot.example.net/machines/00%3A11%3A22%3A33%3A44%3A55";
+
+/// The options of an answer of this length: code and text. The first two are those of a machine
+/// that boots by iPXE. Kea has no definition of the other ones.
+pub fn options(number: usize) -> impl Iterator<Item = (u8, &'static str)> {
+    let first = [(224, URL), (66, "192.0.2.10")];
+    let more = (225..=254).chain(178..=209).map(|code| (code, "sixteen bytes..."));
+    first.into_iter().chain(more).take(number)
+}
 
 /// A service on a free port of loopback. When it is dropped, it stops and cuts every connection.
 pub struct Service {
@@ -35,46 +44,57 @@ pub struct Service {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Shared {
-    milliseconds: AtomicU64,
+    delay: Duration,
+    /// To [`keep_time`]: a request's time, and who waits for it.
+    timer: mpsc::Sender<(Instant, oneshot::Sender<()>)>,
     /// How many requests wait for their answers.
     open: AtomicUsize,
     /// How many requests there have been.
     asked: AtomicUsize,
-    /// `None`: the answer is the same for all requests.
-    echo: Option<Echo>,
+    reply: Reply,
 }
 
-/// Each answer is its request's target.
-struct Echo {
-    /// The `Cache-Control` of an answer.
-    cache_control: HeaderValue,
-    /// How many requests there have been for each target.
-    targets: Mutex<HashMap<String, usize>>,
+/// What the service answers.
+enum Reply {
+    /// This answer, in which the value of the request's query takes the place of the client in
+    /// [`URL`].
+    Own(String),
+    /// Each answer is its request's target.
+    Echo {
+        /// The `Cache-Control` of an answer.
+        cache_control: HeaderValue,
+        /// How many requests there have been for each target.
+        targets: Mutex<HashMap<String, usize>>,
+    },
 }
 
 impl Service {
-    /// Starts a service that answers after this delay.
-    pub fn start(delay: Duration) -> Result<Service> {
-        Service::start_with(delay, None)
+    /// Starts a service that answers each client with this many options, after this delay. Option
+    /// 224 names the client.
+    pub fn start(delay: Duration, number: usize) -> Result<Service> {
+        let answer: serde_json::Map<_, _> =
+            options(number).map(|(code, value)| (code.to_string(), value.into())).collect();
+        Service::start_with(delay, Reply::Own(json!(answer).to_string()))
     }
 
     /// Starts a service that answers with the request's target as option 224, after this delay. An
     /// answer is fresh for as long as `cache_control` says.
     pub fn echo(delay: Duration, cache_control: &'static str) -> Result<Service> {
         let cache_control = HeaderValue::from_static(cache_control);
-        Service::start_with(delay, Some(Echo { cache_control, targets: Mutex::default() }))
+        Service::start_with(delay, Reply::Echo { cache_control, targets: Mutex::default() })
     }
 
-    fn start_with(delay: Duration, echo: Option<Echo>) -> Result<Service> {
+    fn start_with(delay: Duration, reply: Reply) -> Result<Service> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let listener = runtime
             .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .context("the service's socket")?;
         let address = listener.local_addr()?;
-        let milliseconds = AtomicU64::new(delay.as_millis() as u64);
-        let shared = Arc::new(Shared { milliseconds, echo, ..Shared::default() });
+        let (open, asked) = Default::default();
+        let (timer, requests) = mpsc::channel();
+        thread::spawn(|| keep_time(requests));
+        let shared = Arc::new(Shared { delay, timer, open, asked, reply });
         let (stop, stopped) = oneshot::channel::<()>();
         let served = Arc::clone(&shared);
         let thread = thread::spawn(move || {
@@ -104,10 +124,12 @@ impl Service {
 
     /// For how many targets there has been exactly one request, where the service echoes targets.
     pub fn asked_once(&self) -> usize {
-        self.shared
-            .echo
-            .as_ref()
-            .map_or(0, |echo| echo.targets().values().filter(|number| **number == 1).count())
+        match &self.shared.reply {
+            Reply::Own(_) => 0,
+            Reply::Echo { targets, .. } => {
+                lock(targets).values().filter(|number| **number == 1).count()
+            }
+        }
     }
 }
 
@@ -153,33 +175,47 @@ impl Shared {
         self.asked.fetch_add(1, Ordering::Relaxed);
         // HTTP/2 names the whole URL, HTTP/1.1 path and query alone.
         let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-        if let Some(echo) = &self.echo {
-            *echo.targets().entry(target.to_owned()).or_default() += 1;
+        if let Reply::Echo { targets, .. } = &self.reply {
+            *lock(targets).entry(target.to_owned()).or_default() += 1;
         }
         self.open.fetch_add(1, Ordering::Relaxed);
         let _open = Open(&self.open);
-        let delay = Duration::from_millis(self.milliseconds.load(Ordering::Relaxed));
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
+        if !self.delay.is_zero() {
+            let (over, waiting) = oneshot::channel();
+            let _ = self.timer.send((Instant::now() + self.delay, over));
+            // The error says that the service ends.
+            let _ = waiting.await;
         }
-        let answer = match &self.echo {
-            Some(_) => json!({ "224": target }).to_string().into(),
-            None => Bytes::from_static(ANSWER.as_bytes()),
+        let body = match &self.reply {
+            Reply::Own(answer) => {
+                let behind = |text: &str, mark| text.rfind(mark).map_or(0, |at| at + 1);
+                answer.replace(&URL[behind(URL, '/')..], &target[behind(target, '=')..]).into()
+            }
+            Reply::Echo { .. } => json!({ "224": target }).to_string().into(),
         };
-        let mut response = Response::new(Full::new(answer));
+        let mut response = Response::new(Full::new(body));
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
-        if let Some(echo) = &self.echo {
-            response.headers_mut().insert(CACHE_CONTROL, echo.cache_control.clone());
+        if let Reply::Echo { cache_control, .. } = &self.reply {
+            response.headers_mut().insert(CACHE_CONTROL, cache_control.clone());
         }
         response
     }
 }
 
-impl Echo {
-    fn targets(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+/// Tells each request that its time is over. A thread of its own keeps the time: the runtime's clock
+/// counts milliseconds, and waits up to two of them too long. All requests wait for the same time,
+/// so the first one in line is the next one.
+fn keep_time(requests: mpsc::Receiver<(Instant, oneshot::Sender<()>)>) {
+    for (until, over) in requests {
+        thread::sleep(until.saturating_duration_since(Instant::now()));
+        // The error says that the client has gone away.
+        let _ = over.send(());
     }
+}
+
+fn lock(targets: &Mutex<HashMap<String, usize>>) -> MutexGuard<'_, HashMap<String, usize>> {
+    targets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A request that waits for its answer, until the answer is made or the client has gone away.

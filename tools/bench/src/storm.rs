@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
-//! `make storm`: machines that power on within a second, with the settings that Kea and the hook
-//! have by default. Each machine must get its own answer in OFFER and ACK, for one request. How
-//! long the storm takes is reported, and no error.
+//! The storm: machines that power on within a second, with the settings that Kea and the hook have
+//! by default. Each machine must get its own answer in OFFER and ACK, for one request. How long the
+//! storm takes is reported, and no error.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use crate::measure::Bench;
 use crate::service::Service;
-use crate::{machine, output, program_path, raise_descriptor_limit};
-use remote_opts_bench::results::table;
+use remote_opts_bench::results::{Storm, StormRound, curve};
 use remote_opts_test_support::kea::{self, Setup, Threads};
 use remote_opts_test_support::service::about;
-use remote_opts_test_support::storm::{Storm, power_on};
+use remote_opts_test_support::storm::power_on;
 
 /// As many descriptors as systemd lets Debian's Kea open. This process opens more, for the service.
 const KEA_DESCRIPTORS: u32 = 1024;
@@ -29,25 +29,6 @@ struct Case {
     parking_places: bool,
     /// Whether the service went down after an earlier storm.
     service_is_down: bool,
-    /// How long the storm may take.
-    limit: Option<Duration>,
-}
-
-/// What became of a storm.
-struct Outcome {
-    storm: Storm,
-    /// How many requests the service got in the storm.
-    requests: usize,
-    /// What a storm must not do.
-    failures: Vec<String>,
-}
-
-impl Outcome {
-    /// How long it took until all machines were bound; for ever where one was not.
-    fn took(&self, machines: u32) -> Duration {
-        let all = self.storm.bound.len() == machines as usize;
-        self.storm.bound.last().copied().filter(|_| all).unwrap_or(Duration::MAX)
-    }
 }
 
 fn cases() -> Vec<Case> {
@@ -63,15 +44,12 @@ fn cases() -> Vec<Case> {
         parameters: parameters.clone(),
         parking_places: false,
         service_is_down: false,
-        limit: Some(Duration::from_secs(6)),
     };
-    let mut all =
-        vec![Case { name: "Kea alone".to_owned(), delay: None, limit: None, ..case("".into(), 0) }];
+    let mut all = vec![Case { name: "Kea alone".to_owned(), delay: None, ..case("".into(), 0) }];
     all.extend([0, 100, 500].map(|delay| case(format!("service {delay} ms"), delay)));
     if kea::parks() {
         all.extend([0, 100, 500].map(|delay| Case {
             parking_places: true,
-            limit: Some(Duration::from_millis(1200 + delay)),
             ..case(format!("service {delay} ms, 20,000 parking places"), delay)
         }));
         // Half of the machines wait for their answers at the same time: by default there are not as
@@ -79,60 +57,46 @@ fn cases() -> Vec<Case> {
         all.push(Case {
             parameters: json!({ "http2": true, "max-in-flight": 10_000 }),
             parking_places: true,
-            limit: Some(Duration::from_millis(1700)),
             ..case(
                 "service 500 ms, 20,000 parking places, max-in-flight 10,000, HTTP/2".into(),
                 500,
             )
         });
     }
-    let down = Case {
-        service_is_down: true,
-        limit: None,
-        ..case("service down, answers kept".to_owned(), 0)
-    };
-    all.push(down);
+    all.push(Case { service_is_down: true, ..case("service down, answers kept".to_owned(), 0) });
     all
 }
 
-/// Runs the storms whose name contains `only`, `rounds` times, and prints a table. The error says
-/// that a machine lacked its own answer, or that there was not one request for each.
-pub fn run(machines: u32, rounds: usize, only: &str, commit: &str) -> Result<()> {
-    raise_descriptor_limit()?;
-    let head = ["case", "bound with their answer", "all within s", "limit s", "median s", "p99 s"];
-    let more = ["DISCOVERs each", "HTTP requests"];
-    let mut rows = vec![head.into_iter().chain(more).map(str::to_owned).collect::<Vec<_>>()];
+/// Powers the machines on for each case whose name contains `only`, as often as `bench` has rounds.
+/// Also returns what went wrong: a machine lacked its own answer, or there was not one request for
+/// each machine.
+pub fn measure(bench: &Bench, machines: u32, only: &str) -> Result<(Vec<Storm>, Vec<String>)> {
+    let cases: Vec<_> = cases().into_iter().filter(|case| case.name.contains(only)).collect();
+    ensure!(!cases.is_empty(), "no storm has {only:?} in its name");
+    let storm = |case: &Case| Storm {
+        name: case.name.clone(),
+        is_drawn: !case.parking_places,
+        machines,
+        rounds: Vec::new(),
+    };
+    let mut storms: Vec<_> = cases.iter().map(storm).collect();
     let mut failures = Vec::new();
-    for case in cases().iter().filter(|case| case.name.contains(only)) {
-        eprintln!("{}", case.name);
-        let mut outcomes = Vec::new();
-        for _ in 0..rounds {
-            outcomes.push(case.run(machines)?);
+    for round in 0..bench.rounds {
+        for (storm, case) in storms.iter_mut().zip(&cases) {
+            let named = format!("{}  storm  {:44}", bench.round(round), case.name);
+            bench.say(&named, false);
+            let outcome = case.run(machines, &mut failures)?;
+            let took = outcome.curve.last().unwrap_or(&0.0);
+            bench.say(&format!("{named}  {} bound, {took:.2} s", outcome.bound), true);
+            storm.rounds.push(outcome);
         }
-        let of = outcomes.iter().flat_map(|outcome| &outcome.failures);
-        failures.extend(of.map(|text| format!("{}: {text}", case.name)));
-        rows.push(case.row(machines, outcomes));
     }
-    ensure!(rows.len() > 1, "no case has this in its name");
-    let machine = machine()?;
-    let mut text = format!(
-        "Kea {}, hook {} ({commit}), on {}: {machines} machines, {rounds} storms of each \
-         case; {}, {} cores of {}.\n\n",
-        output(&program_path("kea-dhcp4")?, &["-v"])?,
-        env!("CARGO_PKG_VERSION"),
-        output("date", &["+%Y-%m-%d"])?,
-        machine.system,
-        machine.cores,
-        machine.processor,
-    );
-    table(&mut text, &rows);
-    print!("{text}");
-    ensure!(failures.is_empty(), "{}", failures.join("\n"));
-    Ok(())
+    Ok((storms, failures))
 }
 
 impl Case {
-    fn run(&self, machines: u32) -> Result<Outcome> {
+    /// Runs the storm, and adds what went wrong to `failures`.
+    fn run(&self, machines: u32, failures: &mut Vec<String>) -> Result<StormRound> {
         let mut setup = Setup::new(Threads::Four)
             .quiet()
             .by_default("multi-threading")
@@ -150,13 +114,13 @@ impl Case {
             setup = setup.hook_as_given(parameters);
         }
         let kea = setup.try_start()?;
-        let mut failures = Vec::new();
+        let mut fail = |what: String| failures.push(format!("{}: {what}", self.name));
         let mut storm = || {
             let storm = power_on(&kea, machines, |number| self.delay.map(|_| about(number)));
-            failures.extend(storm.failures.first().map(|first| {
+            if let Some(first) = storm.failures.first() {
                 let number = storm.failures.len();
-                format!("{number} machines were not bound with their own answer: {first}")
-            }));
+                fail(format!("{number} machines were not bound with their own answer: {first}"));
+            }
             storm
         };
         let mut last = storm();
@@ -169,38 +133,15 @@ impl Case {
             last = storm();
             requests = 0;
         } else if (asked, once) != (wanted, wanted) {
-            failures.push(format!("{asked} requests, one each for {once} machines"));
+            fail(format!("{asked} requests, one each for {once} machines"));
         }
         let end = kea.stop();
         ensure!(end.status.success(), "kea-dhcp4 ended with {}", end.status);
-        Ok(Outcome { storm: last, requests, failures })
-    }
-
-    /// The case's row of the table: the storm of median length, and how many met the limit.
-    fn row(&self, machines: u32, mut outcomes: Vec<Outcome>) -> Vec<String> {
-        outcomes.sort_by_key(|outcome| outcome.took(machines));
-        let rounds = outcomes.len();
-        let limit = self.limit.map_or("–".to_owned(), |limit| {
-            let met = outcomes.iter().filter(|outcome| outcome.took(machines) <= limit).count();
-            format!("{:.1}, met by {met} of {rounds}", limit.as_secs_f64())
-        });
-        let middle = &outcomes[rounds / 2];
-        let Outcome { storm, requests, .. } = middle;
-        let seconds = |time: Option<Duration>| {
-            time.map_or("–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
-        };
-        // Of the machines that are bound, in the order of their ACKs.
-        let part = |part: f64| storm.bound.get((storm.bound.len() as f64 * part) as usize).copied();
-        let all = Some(middle.took(machines)).filter(|took| *took < Duration::MAX);
-        vec![
-            self.name.clone(),
-            format!("{}", machines as usize - storm.failures.len()),
-            seconds(all),
-            limit,
-            seconds(part(0.5)),
-            seconds(part(0.99)),
-            format!("{:.2}", storm.discovers as f64 / f64::from(machines)),
-            requests.to_string(),
-        ]
+        Ok(StormRound {
+            bound: last.bound.len(),
+            curve: curve(&last.bound, machines),
+            discovers: last.discovers,
+            requests,
+        })
     }
 }

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The measurements of one case, and of all cases in turn: processor time and latencies at a fixed
+//! load, the highest rate, instructions, memory.
+
+use std::io::{IsTerminal, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::load::{Outcome, search, times};
+use crate::scenario::{self, MORE_PATIENCE, PARKED, Running, Scenario};
+use remote_opts_bench::results::{Cost, Fixed, Memory};
+use remote_opts_test_support::kea;
+use remote_opts_test_support::wait_until_within;
+
+/// What a run measures.
+pub struct Bench {
+    /// How often everything is measured.
+    pub rounds: usize,
+    /// How long one trial of a rate takes.
+    pub period: Duration,
+    /// The fixed load, in exchanges a second.
+    pub load: f64,
+    /// When the run began.
+    pub start: Instant,
+}
+
+/// Where the search for the highest rate begins, and the factor of its steps.
+struct Guess {
+    rate: f64,
+    step: f64,
+}
+
+impl Bench {
+    /// Shows how far the run is. `done` tells whether the text is final.
+    pub fn say(&self, text: &str, done: bool) {
+        let mut output = std::io::stderr();
+        let elapsed = self.start.elapsed().as_secs();
+        let line = format!("{:3}:{:02}  {text}", elapsed / 60, elapsed % 60);
+        // On a terminal, one line is written again and again. Elsewhere, each final text is a line.
+        let _ = match (output.is_terminal(), done) {
+            (true, true) => writeln!(output, "\r\x1b[K{line}"),
+            (true, false) => write!(output, "\r\x1b[K{line}").and_then(|()| output.flush()),
+            (false, true) => writeln!(output, "{line}"),
+            (false, false) => Ok(()),
+        };
+    }
+
+    /// What an exchange costs Kea at the fixed load, and how long its replies take.
+    ///
+    /// A measurement that loses more than one client of a hundred is repeated, up to twice: other
+    /// work of the machine must not end a run that takes long.
+    pub fn fixed(&self, scenario: &Scenario, round: usize) -> Result<Fixed> {
+        // Where a thread waits for each lookup, half of what the threads can do.
+        let rate = self.load.min(scenario.most_waiting() / 2.0);
+        let named = format!("{}  {rate:.0}/s  {:44}", self.round(round), scenario.name);
+        self.say(&named, false);
+        let mut running = scenario.start()?;
+        running.warm_up(scenario, rate)?;
+        let clients = (rate * self.period.as_secs_f64() * 2.0) as usize;
+        let mut again = 0..2;
+        let (outcome, used, asked) = loop {
+            let (before, asked) = (running.processor_time()?, running.asked());
+            match running.serve(rate, clients) {
+                Err(_) if again.next().is_some() => running.rest()?,
+                outcome => break (outcome?, running.processor_time()? - before, asked),
+            }
+        };
+        running.check(scenario)?;
+        let Outcome { offers, acks, sent, .. } = outcome;
+        let microseconds = used.as_secs_f64() * 1e6 / sent as f64;
+        let (offer, ack) = (times(offers, sent), times(acks, sent));
+        let p50 = offer.p50.map_or("too few".to_owned(), |p50| format!("{p50:.2} ms"));
+        let asked = running.asked() - asked;
+        self.say(
+            &format!(
+                "{named}  {microseconds:4.0} µs an exchange, OFFER p50 {p50}, \
+                 {asked} requests for {sent} clients"
+            ),
+            true,
+        );
+        end(running)?;
+        Ok(Fixed { rate, microseconds, offer, ack })
+    }
+
+    /// The highest rate that the server of a case sustains. The search begins at `earlier`, a rate
+    /// of an earlier round, where there is one.
+    pub fn rate(&self, scenario: &Scenario, earlier: Option<f64>, round: usize) -> Result<f64> {
+        let named = format!("{}  highest rate  {:38}", self.round(round), scenario.name);
+        let first = (2.0 * self.load).min(scenario.most_waiting());
+        let guess = match earlier.filter(|rate| *rate > 0.0) {
+            Some(rate) => Guess { rate, step: 1.06 },
+            None => Guess { rate: first, step: 1.2 },
+        };
+        let mut running = scenario.start()?;
+        running.warm_up(scenario, guess.rate)?;
+        let rate = search(guess.rate, guess.step, |rate| {
+            self.say(&format!("{named}  {rate:6.0}/s?"), false);
+            // The packets of an earlier trial must not be in the way of this trial.
+            running.rest()?;
+            // Long enough that most of the time as many REQUESTs as DISCOVERs are under way.
+            running.load(rate, self.period + 4 * running.delay)
+        })?;
+        self.say(&format!("{named}  {rate:6.0}/s"), true);
+        running.check(scenario)?;
+        end(running)?;
+        Ok(rate)
+    }
+
+    /// Instructions for one packet from a client (a DISCOVER or a REQUEST): the difference between
+    /// many clients and few, so that the start of Kea does not count.
+    pub fn instructions(&self, scenario: &Scenario, round: usize) -> Result<f64> {
+        const FEW: usize = 50;
+        const MANY: usize = 350;
+        const RATE: f64 = 50.0;
+        let named = format!("{}  instructions  {:38}", self.round(round), scenario.name);
+        let total = |clients: usize| -> Result<(usize, f64)> {
+            self.say(&format!("{named}  {clients} clients"), false);
+            let mut running = scenario.start_with(|setup| {
+                setup.under(&["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            })?;
+            running.patience = MORE_PATIENCE;
+            let outcome = running.serve(RATE, clients)?;
+            let end = running.kea.stop();
+            let count = end.log.iter().find_map(|line| line.split_once("Collected : "));
+            let count = count
+                .with_context(|| format!("no count of valgrind's:\n{}", end.log.join("\n")))?
+                .1;
+            Ok((outcome.served, count.trim().parse()?))
+        };
+        let ((few, less), (many, more)) = (total(FEW)?, total(MANY)?);
+        let each = (more - less) / (2.0 * (many - few) as f64);
+        self.say(&format!("{named}  {each:.0} a packet"), true);
+        Ok(each.round())
+    }
+
+    /// Instructions of each case. Once: they hardly differ from one round to the next.
+    pub fn all_instructions(&self, scenarios: &[Scenario]) -> Result<Vec<Cost>> {
+        let cost = |one: &Scenario| {
+            let instructions = vec![self.instructions(one, 0)?];
+            Ok(Cost { name: one.name.clone(), instructions })
+        };
+        scenarios.iter().map(cost).collect()
+    }
+
+    /// Memory after this many clients have their leases: with a kept answer for each, or without
+    /// the hook.
+    fn memory_after(&self, scenario: &Scenario, clients: usize) -> Result<f64> {
+        const FIRST: usize = 1000;
+        let mut running = scenario.start()?;
+        running.patience = MORE_PATIENCE;
+        if clients > 0 {
+            // The first clients come slowly: the hook has no connection yet.
+            let mut served = running.serve(self.load.min(500.0), FIRST)?.served;
+            if clients > FIRST {
+                served += running.serve(self.load, clients - FIRST)?.served;
+            }
+            let is_kept = running.service.is_none() || running.asked() >= served;
+            ensure!(is_kept, "{served} clients were served with {} answers", running.asked());
+        }
+        running.memory()
+    }
+
+    /// Memory while this many packets are parked.
+    pub fn memory_parked(&self, scenario: &Scenario, packets: usize) -> Result<f64> {
+        let mut running = scenario.start()?;
+        running.delay = Duration::ZERO;
+        // Some packets are lost on the way.
+        while running.waiting() < packets {
+            let before = running.waiting();
+            running.clients(1000.0, packets - before)?;
+            wait_until_within(Duration::from_secs(5), || running.waiting() >= packets);
+            ensure!(running.waiting() > before, "{before} packets are parked, and no more");
+        }
+        running.memory()
+    }
+
+    /// Memory with answers kept, beside the empty library after as many clients; and with packets
+    /// parked. Once: it hardly differs from one round to the next.
+    pub fn memory(&self) -> Result<Vec<Memory>> {
+        let kept = scenario::answers_kept(100_000);
+        let parked = scenario::parked();
+        let mut found = Vec::new();
+        let mut keep = |name: String, measure: &dyn Fn() -> Result<f64>| -> Result<()> {
+            self.say(&format!("memory  {name:58}"), false);
+            let mib = (measure()? * 10.0).round() / 10.0;
+            self.say(&format!("memory  {name:58}  {mib:.0} MiB"), true);
+            found.push(Memory { name, mib: vec![mib] });
+            Ok(())
+        };
+        for (clients, shown) in [(0, "no"), (100_000, "100,000")] {
+            for (scenario, what) in [(&scenario::empty(2), "empty library"), (&kept, "hook")] {
+                let name = format!("{what}, {shown} clients");
+                keep(name, &|| self.memory_after(scenario, clients))?;
+            }
+        }
+        for parked in parked.iter().filter(|_| kea::parks()) {
+            keep(format!("hook, {}", parked.name), &|| self.memory_parked(parked, PARKED))?;
+        }
+        Ok(found)
+    }
+
+    /// Memory of each of these cases: before any client came, and while [`PARKED`] packets wait.
+    pub fn memory_waiting(&self, scenarios: &[Scenario]) -> Result<Vec<Memory>> {
+        let memory = |name| Memory { name, mib: Vec::new() };
+        let mut found: Vec<_> = scenarios
+            .iter()
+            .flat_map(|one| [format!("{}: before", one.name), one.name.clone()].map(memory))
+            .collect();
+        for round in 0..self.rounds {
+            for (pair, scenario) in found.chunks_exact_mut(2).zip(scenarios) {
+                let named = format!("{}  memory  {:44}", self.round(round), scenario.name);
+                self.say(&named, false);
+                let before = scenario.start()?.memory()?;
+                let waiting = self.memory_parked(scenario, PARKED)?;
+                let kib = (waiting - before) * 1024.0 / PARKED as f64;
+                self.say(&format!("{named}  {kib:.1} KiB a packet"), true);
+                pair[0].mib.push((before * 10.0).round() / 10.0);
+                pair[1].mib.push((waiting * 10.0).round() / 10.0);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The number of a round, and how many there are.
+    pub fn round(&self, round: usize) -> String {
+        format!("round {} of {}", round + 1, self.rounds)
+    }
+}
+
+/// Stops a server, which must end well.
+fn end(running: Running) -> Result<()> {
+    let end = running.kea.stop();
+    ensure!(end.status.success(), "kea-dhcp4 ended with {}:\n{}", end.status, end.log.join("\n"));
+    Ok(())
+}
