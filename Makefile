@@ -12,8 +12,8 @@ PACKAGES := $(BUILD_PACKAGES) kea-dhcp4-server kea-ctrl-agent nginx-light php-cl
 # What the demo with real firmware needs too: machines, their firmware, a relay agent, and the
 # program that makes networks.
 BOOT_PACKAGES := qemu-system-x86 seabios ipxe-qemu ovmf isc-dhcp-relay iproute2
-# What the benchmark needs too: perfdhcp, callgrind, and a program that draws plots.
-BENCH_PACKAGES := kea-admin valgrind gnuplot-nox
+# What the benchmark needs too: perfdhcp and callgrind.
+BENCH_PACKAGES := kea-admin valgrind
 # What `make lint` needs too.
 LINT_PACKAGES := clang-format
 # What `make deb` needs too: the tools that find a binary's packages and strip it; cargo-deb; and
@@ -24,11 +24,14 @@ CARGO_DEB := 3.6.3
 CARGO_CYCLONEDX := 0.5.9
 # What `make check-supply` needs: it needs Rust 1.88 itself.
 CARGO_DENY := 0.20.2
+# What `make fuzz` needs.
+CARGO_FUZZ := 0.13.2
 
 CARGO ?= cargo
 # Where the programs are that the targets below run, whatever the environment says.
 export CARGO_TARGET_DIR := $(CURDIR)/target
-CXX_FILES = $(wildcard shim/*.h shim/*.cc test/kea/*.cc tools/demo-boot/src/*.c)
+CXX_FILES = $(wildcard shim/*.h shim/*.cc test/*.cc test/kea/*.cc tools/demo-boot/src/*.c \
+    fuzz/kea/src/*.h fuzz/kea/src/*.cc)
 
 # This command alone builds the library: for an operator, for the demo, for the tests, for the
 # benchmark and for the images. Built together with other packages, the library would be another
@@ -61,12 +64,18 @@ DOCUMENTS = README.md SECURITY.md CHANGELOG.md $(wildcard docs/*.md docs/*.json 
 # The images with the sources built, and with the package made of them.
 BUILD_IMAGE ?= remote-opts-build:$(DEBIAN)
 DEB_IMAGE ?= remote-opts-deb:$(DEBIAN)
+# The image with the library built and all that its tests run.
+TOOLS_IMAGE ?= remote-opts-tools:$(DEBIAN)
+# The image with the sources built in which the tests have run.
+TEST_IMAGE ?= remote-opts-test:$(DEBIAN)
 # The package of the Debian release $(DEBIAN).
 DEB = target/debian/$(DEBIAN)
 
 # How many seconds `make fuzz` spends on each of its targets.
 FUZZ_SECONDS ?= 600
-FUZZ_TARGETS := answer parameters
+# Some of them: answer, cache_file, http, parameters, and, with this machine's Kea, packet and
+# commands. Default: all.
+FUZZ_TARGETS ?=
 
 # How many seconds `make soak` takes, without its reloads. How many reloads in a row it ends with, for
 # each version of HTTP. More arguments, for instance --seed 7.
@@ -74,19 +83,29 @@ SOAK_SECONDS ?= 1200
 SOAK_RELOADS ?= 1000
 SOAK ?=
 
+# The tools of `make sanitize`: some of address, thread and memcheck, or none for all. Other tests
+# than those of CI, for instance TESTS='parking:: tls::'.
+TOOLS ?=
+TESTS ?=
+
 # More arguments for the benchmark, for instance --rounds 5; more for the storm, for instance
 # --machines 1000; and the folder of the benchmark's results.
 BENCH ?=
 STORM ?=
 BENCHMARKS := docs/benchmark
+# Another hook library that `make bench` measures beside this one: radius, which is Kea's own. The
+# packages of its server.
+PEER ?=
+PEER_PACKAGES_radius := freeradius
 # The commit that the benchmark measures. A + follows where the tree has changes.
 MEASURED := core src shim messages test/support tools/bench build.rs Cargo.toml Cargo.lock
 COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(MEASURED) || echo +)
 
 .PHONY: all build library client install uninstall deb check-deb deb-docker test-package deps demo \
-    demo-boot test test-core model test-docker core-docker rig foreign-version fuzz bench bench-quick bench-docker \
-    bench-image bench-report storm storm-docker soak lint check-house check-install \
-    check-supply check-advisories check-reproducible cargo-deb cargo-deny cargo-cyclonedx docs
+    demo-boot test test-core model test-docker test-kea core-docker rig foreign-version fuzz bench \
+    bench-quick bench-docker bench-image bench-report storm storm-docker soak soak-docker sanitize lint \
+    check-house check-install check-supply check-advisories check-reproducible cargo-deb cargo-deny \
+    cargo-cyclonedx cargo-fuzz docs
 
 all: build
 
@@ -164,15 +183,18 @@ cargo-cyclonedx:
 	@$(call install_tool,cyclonedx,$(CARGO_CYCLONEDX))
 cargo-deny:
 	@$(call install_tool,deny,$(CARGO_DENY))
+cargo-fuzz:
+	@$(call install_tool,fuzz,$(CARGO_FUZZ))
 
 # The Debian package for the Kea of another Debian release, in target/debian/$(DEBIAN). lintian must
 # find no error in it.
-deb-docker:
+deb-docker: cargo-deb cargo-cyclonedx
+	@mkdir -p target/tools
+	@PATH="$(CARGO_HOME)/bin:$$PATH"; \
+	    cp "$$(command -v cargo-deb)" "$$(command -v cargo-cyclonedx)" target/tools/
 	docker build --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target build \
 	    --tag $(BUILD_IMAGE) .
-	docker build --file packaging/Dockerfile --build-arg BUILD=$(BUILD_IMAGE) \
-	    --build-arg CARGO_DEB=$(CARGO_DEB) --build-arg CARGO_CYCLONEDX=$(CARGO_CYCLONEDX) \
-	    --tag $(DEB_IMAGE) .
+	docker build --file packaging/Dockerfile --build-arg BUILD=$(BUILD_IMAGE) --tag $(DEB_IMAGE) .
 	rm -rf $(DEB)
 	mkdir -p $(DEB)
 	docker run --rm $(DEB_IMAGE) tar -c -C target/debian . | tar -x --no-same-owner -C $(DEB)
@@ -216,11 +238,33 @@ model:
 
 # All tests, against the Kea of another Debian release.
 test-docker:
-	docker build --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target test .
+	docker build --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target test \
+	    --tag $(TEST_IMAGE) .
+
+# The tests with Kea, built on this machine, against the Kea of another Debian release: in less time
+# than test-docker, whose image builds the tests, too.
+test-kea:
+	@$(check_cargo)
+	docker build --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target tools \
+	    --tag $(TOOLS_IMAGE) .
+	CARGO='$(CARGO)' test/other-kea $(TOOLS_IMAGE)
 
 # The tests of the crate that needs no Kea, in a container without Kea and without a C++ compiler.
 core-docker:
 	docker build --file test/Dockerfile.core --build-arg DEBIAN=$(DEBIAN) .
+
+# Tests with Kea under AddressSanitizer, LeakSanitizer, UndefinedBehaviorSanitizer, ThreadSanitizer
+# and valgrind: docs/decisions/sanitizers.md. What is built stays in target/sanitize.
+#
+# On some kernels ThreadSanitizer asks for addresses that are not random, and LeakSanitizer asks for
+# ptrace. Docker's usual filter may forbid both.
+sanitize:
+	docker build --quiet --tag remote-opts-sanitize - < test/Dockerfile.sanitize
+	@mkdir -p target/sanitize
+	@docker run --rm --init --user "$$(id -u):$$(id -g)" --security-opt seccomp=unconfined \
+	    --env TESTS='$(TESTS)' \
+	    --volume "$(CURDIR):/src:ro" --volume "$(CURDIR)/target/sanitize:/target" \
+	    remote-opts-sanitize test/sanitize $(TOOLS)
 
 # Kea with the hook, nginx and clients, each in a container of its own.
 rig:
@@ -231,27 +275,24 @@ rig:
 foreign-version:
 	test/foreign-version target/release/libremote_opts.so kea-remote-opts:$(DEBIAN)
 
-# Random answers and parameters, beginning with those of fuzz/corpus. New inputs stay in
-# fuzz/target, inputs that fail in fuzz/artifacts. Needs a nightly Rust.
-fuzz:
-	@$(check_cargo)
-	@$(CARGO) +nightly --version >/dev/null 2>&1 || \
-	    { echo 'fuzzing needs a nightly Rust: rustup toolchain install nightly' >&2; exit 1; }
-	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
-	@set -e; for target in $(FUZZ_TARGETS); do \
-	    mkdir -p fuzz/target/corpus/$$target; \
-	    $(CARGO) +nightly fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
-	        -dict=fuzz/$$target.dict -max_len=65536 -max_total_time=$(FUZZ_SECONDS) \
-	        -print_final_stats=1; \
-	done
+# Random input for whatever reads bytes from outside: docs/decisions/fuzzing.md. No nightly Rust is
+# needed.
+fuzz: cargo-fuzz
+	@$(call install,$(BUILD_PACKAGES))
+	@CARGO='$(CARGO)' test/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
-# The hook beside Kea alone, with the Kea of this machine. bench-quick: only the ratios, in two or
-# three minutes.
+# The hook beside an empty library, with the Kea of this machine. bench-quick: the main cases alone,
+# in some minutes. With a PEER, in Docker: Kea has its own radius library from 3.0 on.
+ifdef PEER
+bench: DEBIAN := forky
+bench: bench-docker
+else
 bench bench-quick: deps
 	@$(call install,$(BENCH_PACKAGES))
 	@$(build_bench)
 	@target/release/bench run --commit $(COMMIT) $(if $(filter bench-quick,$@),--quick,\
 	    --json $(BENCHMARKS)/kea-$$(PATH=$$PATH:/usr/sbin kea-dhcp4 -v).json) $(BENCH)
+endif
 
 # 5,000 machines power on within a second: each must get its own answer, for one request.
 storm: deps
@@ -266,17 +307,24 @@ soak: deps
 	@target/debug/soak run --seconds $(SOAK_SECONDS) $(SOAK)
 	@target/debug/soak reloads --times $(SOAK_RELOADS)
 
+# The soak with the Kea of another Debian release, in the image that `make test-docker` has made.
+soak-docker:
+	docker run --rm --init $(TEST_IMAGE) make --no-print-directory soak \
+	    SOAK_SECONDS=$(SOAK_SECONDS) SOAK_RELOADS=$(SOAK_RELOADS) SOAK='$(SOAK)'
+
 # The image of the benchmark, with the Kea of another Debian release.
 bench-image:
 	docker build --quiet --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target build \
 	    --tag remote-opts-build:$(DEBIAN) .
 	docker build --quiet --file tools/bench/Dockerfile --build-arg BUILD=remote-opts-build:$(DEBIAN) \
+	    --build-arg PEER_PACKAGES="$(PEER_PACKAGES_$(PEER))" \
 	    --tag remote-opts-bench:$(DEBIAN) .
 
 # The benchmark with the Kea of another Debian release.
 bench-docker: bench-image
 	mkdir -p $(BENCHMARKS)
 	docker run --rm --init --network none --volume "$(CURDIR)/$(BENCHMARKS):/src/$(BENCHMARKS)" \
+	    --env PEER=$(PEER) \
 	    remote-opts-bench:$(DEBIAN) --commit $(COMMIT) $(BENCH)
 
 # The storm with the Kea of another Debian release.
@@ -330,10 +378,12 @@ deps:
 check_cargo = command -v $(CARGO) >/dev/null || \
 	{ echo 'Rust 1.85 or later is needed, with cargo in the PATH' >&2; exit 1; }
 
-# Installs version $(2) of the program cargo-$(1).
+# Installs version $(2) of the program cargo-$(1). It runs for seconds: the profile dev spares minutes
+# of optimising it.
 install_tool = $(check_cargo); \
 	$(CARGO) $(1) --version 2>/dev/null | grep -q ' $(2)$$' || \
-	    $(CARGO) install --locked --version $(2) cargo-$(1)
+	    $(CARGO) install --locked --debug --config 'profile.dev.debug = false' \
+	        --version $(2) cargo-$(1)
 
 build_bench = $(BUILD) --quiet && $(BUILD) --quiet --package remote-opts-bench
 

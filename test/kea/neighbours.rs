@@ -2,11 +2,7 @@
 //! Other hook libraries that stand before the hook in `hooks-libraries`: the hook respects what
 //! they decide, and reports what they break.
 
-use std::env;
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::json;
@@ -14,6 +10,7 @@ use serde_json::json;
 use crate::{FOO_BAR, in_both_modes};
 use remote_opts_test_support::dhcp::Client;
 use remote_opts_test_support::kea::{HOOK_LOGGER, Kea, Setup, Threads};
+use remote_opts_test_support::library::of_source;
 use remote_opts_test_support::service::Service;
 use remote_opts_test_support::wait_until;
 
@@ -22,26 +19,8 @@ use remote_opts_test_support::wait_until;
 fn earlier_library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let headers = env::var_os("KEA_INCLUDE_DIR").unwrap_or_else(|| "/usr/include/kea".into());
-        // The file gets its name when it is complete: another test process may build it too.
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libearlier.so");
-        let unfinished = library.with_extension(std::process::id().to_string());
-        let mut compiler = Command::new("g++")
-            .args(["-shared", "-fPIC", "-x", "c++", "-", "-o"])
-            .arg(&unfinished)
-            .arg("-I")
-            .arg(headers)
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("g++, which is in Debian's package g++");
-        let source = include_bytes!("earlier_library.cc");
-        compiler.stdin.take().unwrap().write_all(source).expect("the source piped to g++");
-        assert!(
-            compiler.wait().expect("the status of g++").success(),
-            "Kea's headers are in Debian's package kea-dev"
-        );
-        fs::rename(unfinished, &library).expect("the built library");
-        library
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("earlier_library.cc");
+        of_source(&source, Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a hook library")
     })
 }
 

@@ -5,7 +5,10 @@
 use dhcproto::v4::MessageType;
 use serde_json::{Value, json};
 
-use super::{ANOTHER, OUT_OF_POOL, assert_gets, assert_gets_dynamic, client, saying, setup_with};
+use super::{
+    ANOTHER, IN_POOL, OUT_OF_POOL, assert_gets, assert_gets_dynamic, assert_ignored,
+    assert_refused, assert_renews, client, saying, setup_with,
+};
 use crate::{about, in_both_modes};
 use remote_opts_test_support::dhcp::port;
 use remote_opts_test_support::kea::{Kea, Threads};
@@ -105,5 +108,41 @@ fn a_renewal_without_a_relay_agent_keeps_the_address_while_the_service_is_down()
         let renewed = client.without(82).renew_without_relay(&ack);
         assert_eq!((renewed.kind(), renewed.address()), (MessageType::Ack, OUT_OF_POOL));
         kea.stop();
+    });
+}
+
+/// A kept answer says for which request an address is, and not for which client: an operator has
+/// inserted it. A client that renews the address without option 82 may be the one.
+#[test]
+fn no_lease_is_refused_while_nobody_knows_whose_the_address_is() {
+    in_both_modes(|threads| {
+        let given = [(1, given(OUT_OF_POOL)), (2, given(IN_POOL))];
+        let service = Service::scripted(saying(&given));
+        let kea = start(threads, &service, json!({"user-class": "iPXE"}));
+        let outside = client(&kea, 1).with(77, b"iPXE");
+        let inside = client(&kea, 2).with(77, b"iPXE");
+        let acks = [assert_gets(&outside, OUT_OF_POOL), assert_gets(&inside, IN_POOL)];
+        let renewing = inside.without(82);
+        let system = outside.without(77);
+        kea.command("remote-opts-cache-clear").unwrap();
+        for (number, answer) in given {
+            let arguments = json!({
+                "sub-options": {"1": format!("{number:08}")}, "answer": answer, "fresh-for": 600,
+            });
+            kea.command_with("remote-opts-cache-insert", arguments).unwrap();
+        }
+        // Kea alone has no reply to a client outside of its pools.
+        assert_ignored(&kea, &outside.without(82), &acks[0]);
+        assert_renews(&renewing, &acks[1]);
+        // A client without the lease gets no address that may be another client's.
+        let stranger = kea.client();
+        assert_refused(&stranger, &acks[1]);
+        assert_ne!(stranger.discover_address(IN_POOL).address(), IN_POOL);
+        // Option 82 says whose the address is, also where no filter admits the packet.
+        assert_renews(&system, &acks[0]);
+        // At its next boot the client shows whose the address is.
+        assert_gets(&inside, IN_POOL);
+        assert_eq!(renewing.renew(&acks[1]).chain().as_deref(), Some("somestring"));
+        kea.stop().assert_clean();
     });
 }
