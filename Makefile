@@ -102,10 +102,10 @@ MEASURED := core src shim messages test/support tools/bench build.rs Cargo.toml 
 COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- $(MEASURED) || echo +)
 
 .PHONY: all build library client install uninstall deb check-deb deb-docker test-package deps demo \
-    demo-boot test test-core model test-docker test-kea core-docker rig foreign-version fuzz bench \
-    bench-quick bench-docker bench-image bench-report storm storm-docker soak soak-docker sanitize lint \
-    check-house check-install check-supply check-advisories check-reproducible cargo-deb cargo-deny \
-    cargo-cyclonedx cargo-fuzz docs
+    demo-boot test test-core model test-docker test-kea tools-image check-rust core-docker rig \
+    foreign-version fuzz bench bench-quick bench-docker bench-image bench-report storm storm-docker \
+    soak soak-docker sanitize lint check-house check-install check-supply check-advisories \
+    check-reproducible cargo-deb cargo-deny cargo-cyclonedx cargo-fuzz docs
 
 all: build
 
@@ -243,11 +243,21 @@ test-docker:
 
 # The tests with Kea, built on this machine, against the Kea of another Debian release: in less time
 # than test-docker, whose image builds the tests, too.
-test-kea:
+test-kea: tools-image
+	@programs=$$(CARGO='$(CARGO)' test/test-programs) && \
+	    echo "$$programs" | test/other-kea $(TOOLS_IMAGE)
+
+tools-image:
 	@$(check_cargo)
 	docker build --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target tools \
 	    --tag $(TOOLS_IMAGE) .
-	CARGO='$(CARGO)' test/other-kea $(TOOLS_IMAGE)
+
+# Whether all packages, tests and tools too, compile with the Rust of another Debian release. trixie
+# has the oldest Rust that serves.
+check-rust: tools-image
+	docker run --rm --init --volume "$(CURDIR):/tree:ro" --workdir /tree \
+	    --env CARGO_TARGET_DIR=/tmp/target $(TOOLS_IMAGE) \
+	    cargo check --quiet --locked --workspace --all-targets
 
 # The tests of the crate that needs no Kea, in a container without Kea and without a C++ compiler.
 core-docker:
@@ -259,11 +269,14 @@ core-docker:
 # On some kernels ThreadSanitizer asks for addresses that are not random, and LeakSanitizer asks for
 # ptrace. Docker's usual filter may forbid both.
 sanitize:
+	@$(check_cargo)
 	docker build --quiet --tag remote-opts-sanitize - < test/Dockerfile.sanitize
-	@mkdir -p target/sanitize
-	@docker run --rm --init --user "$$(id -u):$$(id -g)" --security-opt seccomp=unconfined \
-	    --env TESTS='$(TESTS)' \
+	@mkdir -p target/sanitize target/tmp
+	@programs=$$(CARGO='$(CARGO)' test/test-programs) && \
+	docker run --rm --init --user "$$(id -u):$$(id -g)" --security-opt seccomp=unconfined \
+	    --env TESTS='$(TESTS)' --env PROGRAMS="$$programs" \
 	    --volume "$(CURDIR):/src:ro" --volume "$(CURDIR)/target/sanitize:/target" \
+	    --volume "$(CURDIR):$(CURDIR):ro" --tmpfs "$(CURDIR)/target/tmp:exec,mode=1777" \
 	    remote-opts-sanitize test/sanitize $(TOOLS)
 
 # Kea with the hook, nginx and clients, each in a container of its own.
@@ -307,10 +320,11 @@ soak: deps
 	@target/debug/soak run --seconds $(SOAK_SECONDS) $(SOAK)
 	@target/debug/soak reloads --times $(SOAK_RELOADS)
 
-# The soak with the Kea of another Debian release, in the image that `make test-docker` has made.
-soak-docker:
-	docker run --rm --init $(TEST_IMAGE) make --no-print-directory soak \
-	    SOAK_SECONDS=$(SOAK_SECONDS) SOAK_RELOADS=$(SOAK_RELOADS) SOAK='$(SOAK)'
+# The soak with the Kea of another Debian release.
+soak-docker: tools-image
+	$(CARGO) build --quiet --locked --package remote-opts-soak
+	@printf '. target/debug/soak %s\n' 'run --seconds $(SOAK_SECONDS) $(SOAK)' \
+	    'reloads --times $(SOAK_RELOADS)' | test/other-kea $(TOOLS_IMAGE)
 
 # The image of the benchmark, with the Kea of another Debian release.
 bench-image:
