@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeValLike as _;
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -538,6 +540,13 @@ impl Kea {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().map(Child::id).expect("a running Kea")
+    }
+
+    /// The processor time that all threads of Kea have used.
+    pub fn processor_time(&self) -> Duration {
+        let pid = Pid::from_raw(self.pid().try_into().expect("a process id"));
+        let used = clock_getcpuclockid(pid).and_then(clock_gettime).expect("the clock of Kea");
+        Duration::from_nanos(used.num_nanoseconds().unsigned_abs())
     }
 
     /// The control socket.

@@ -352,9 +352,9 @@ fn load(case: &str, rate: f64, period: Duration) -> Result<()> {
     let mut running = scenario.start()?;
     running.warm_up(&scenario, rate / 2.0)?;
     println!("{}: process {}", scenario.name, running.kea.pid());
-    let before = running.processor_time()?;
+    let before = running.kea.processor_time();
     let outcome = running.load(rate, period)?;
-    let used = running.processor_time()? - before;
+    let used = running.kea.processor_time() - before;
     let lost = outcome.sent - outcome.served;
     println!(
         "{:.0}/s, {lost} of {} lost, {:.0} µs of Kea's processor time for an exchange",

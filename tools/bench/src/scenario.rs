@@ -9,9 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::time::TimeValLike;
-use nix::time::{clock_getcpuclockid, clock_gettime};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::load::{Load, Outcome, Returning};
@@ -426,10 +423,10 @@ impl Running {
         const NOTHING: Duration = Duration::from_millis(10);
         let end = Instant::now() + Duration::from_secs(60);
         loop {
-            let before = self.processor_time()?;
+            let before = self.kea.processor_time();
             thread::sleep(PAUSE);
             let open = self.open();
-            if open == 0 && self.processor_time()? < before + NOTHING {
+            if open == 0 && self.kea.processor_time() < before + NOTHING {
                 return Ok(());
             }
             ensure!(
@@ -462,13 +459,6 @@ impl Running {
         let (asked, most) = (self.asked(), scenario.most_requests);
         ensure!(asked <= most, "{}: {asked} requests, where {most} are enough", scenario.name);
         Ok(())
-    }
-
-    /// Processor time that all threads of Kea have used.
-    pub fn processor_time(&self) -> Result<Duration> {
-        let clock = clock_getcpuclockid(Pid::from_raw(self.kea.pid().try_into()?))?;
-        let used = clock_gettime(clock)?.num_nanoseconds();
-        Ok(Duration::from_nanos(used.unsigned_abs()))
     }
 
     /// Memory that kea-dhcp4 uses, in MiB.
