@@ -190,7 +190,7 @@ pub static CACHE_SIZE: Parameter = Parameter {
     alias: None,
     takes: Takes::Number { unit: "answers", range: 0..=10_000_000, default: 10_000 },
     meaning: "answers kept, and as many answers with nothing for their client, each kind up to \
-              about 64 MiB; the answer that was unused for longest is forgotten first",
+              about 96 MiB; the answer that was unused for longest is forgotten first",
 };
 /// Where kept answers survive a restart.
 pub static CACHE_FILE: Parameter = Parameter {
