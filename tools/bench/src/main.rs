@@ -129,6 +129,9 @@ enum Action {
         /// Only the cases whose name contains this
         #[arg(long, default_value = "")]
         only: String,
+        /// File with the results of an earlier run, which gets these storms
+        #[arg(long)]
+        json: Option<PathBuf>,
         /// The commit that is measured
         #[arg(long, default_value = "unknown commit")]
         commit: String,
@@ -156,10 +159,10 @@ fn main() -> ExitCode {
         Action::Instructions { case } => {
             one(&case).and_then(|scenario| bench(1, 1.0, LOAD).instructions(&scenario, 0).map(drop))
         }
-        Action::Memory { json } => memory(json),
+        Action::Memory { json } => memory(&json),
         Action::Parked => parked(),
-        Action::Storm { machines, rounds, only, commit } => {
-            storm(&bench(rounds, 1.0, LOAD), machines, &only, commit)
+        Action::Storm { machines, rounds, only, json, commit } => {
+            storm(&bench(rounds, 1.0, LOAD), machines, &only, json.as_deref(), commit)
         }
         Action::Report { json } => report(&json),
     };
@@ -263,11 +266,23 @@ fn empty_results(bench: &Bench, commit: String) -> Result<Results> {
 }
 
 /// The storm alone.
-fn storm(bench: &Bench, machines: u32, only: &str, commit: String) -> Result<()> {
+fn storm(
+    bench: &Bench,
+    machines: u32,
+    only: &str,
+    json: Option<&Path>,
+    commit: String,
+) -> Result<()> {
     raise_descriptor_limit()?;
-    let mut results = empty_results(bench, commit)?;
+    let mut results = match json {
+        Some(file) => earlier(file)?,
+        None => empty_results(bench, commit)?,
+    };
     let failures;
     (results.storm, failures) = storm::measure(bench, machines, only)?;
+    if let Some(file) = json {
+        results::write(&results, file)?;
+    }
     println!("\n{}", tables::tables(&[results]));
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
@@ -319,9 +334,9 @@ fn cost(bench: &Bench, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn memory(json: PathBuf) -> Result<()> {
-    raise_descriptor_limit()?;
-    let mut results = results::read(std::slice::from_ref(&json))?.remove(0);
+/// The results of an earlier run with this Kea.
+fn earlier(json: &Path) -> Result<Results> {
+    let results = results::read(&[json.to_owned()])?.remove(0);
     let kea = output(&program_path("kea-dhcp4")?, &["-v"])?;
     ensure!(
         results.kea == kea,
@@ -329,8 +344,14 @@ fn memory(json: PathBuf) -> Result<()> {
         json.display(),
         results.kea
     );
+    Ok(results)
+}
+
+fn memory(json: &Path) -> Result<()> {
+    raise_descriptor_limit()?;
+    let mut results = earlier(json)?;
     results.memory = bench(results.rounds, results.seconds, LOAD).memory()?;
-    results::write(&results, &json)
+    results::write(&results, json)
 }
 
 fn parked() -> Result<()> {
