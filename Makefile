@@ -277,6 +277,7 @@ sanitize:
 	    --env TESTS='$(TESTS)' --env PROGRAMS="$$programs" \
 	    --volume "$(CURDIR):/src:ro" --volume "$(CURDIR)/target/sanitize:/target" \
 	    --volume "$(CURDIR):$(CURDIR):ro" --tmpfs "$(CURDIR)/target/tmp:exec,mode=1777" \
+	    --tmpfs /tmp:exec,mode=1777 \
 	    remote-opts-sanitize test/sanitize $(TOOLS)
 
 # Kea with the hook, nginx and clients, each in a container of its own.
