@@ -324,7 +324,7 @@ soak: deps
 # The soak with the Kea of another Debian release.
 soak-docker: tools-image
 	$(CARGO) build --quiet --locked --package remote-opts-soak
-	@printf '. target/debug/soak %s\n' 'run --seconds $(SOAK_SECONDS) $(SOAK)' \
+	@printf '$(CURDIR) target/debug/soak %s\n' 'run --seconds $(SOAK_SECONDS) $(SOAK)' \
 	    'reloads --times $(SOAK_RELOADS)' | test/other-kea $(TOOLS_IMAGE)
 
 # The image of the benchmark, with the Kea of another Debian release.
