@@ -12,6 +12,9 @@ use remote_opts_test_support::load;
 use remote_opts_test_support::service::{Service, echo};
 use remote_opts_test_support::storm;
 
+/// The time of a lookup, in milliseconds: a busy machine needs more than ten seconds.
+const TIMEOUT: u32 = 60_000;
+
 /// How many machines power on. `make storm` has five times as many.
 fn machines() -> u32 {
     size("REMOPTS_STORM", 1000)
@@ -31,7 +34,7 @@ fn power_on(kea: &Kea, named: &str) {
 /// answer is fresh until the last machine is bound.
 fn storm(threads: Threads, delay: Duration, parameters: Value) {
     let service = Service::scripted(move |request| echo(request).after(delay));
-    let mut all = json!({"url": service.url("/"), "cache-ttl": 600});
+    let mut all = json!({"url": service.url("/"), "cache-ttl": 600, "timeout": TIMEOUT});
     all.as_object_mut().unwrap().extend(parameters.as_object().unwrap().clone());
     let kea = Setup::new(threads).quiet().hook(all).start();
     power_on(&kea, &format!("{threads:?}, {delay:?}"));
@@ -62,7 +65,10 @@ fn every_machine_that_has_had_an_answer_gets_it_while_the_service_is_down() {
     let _turn = load::turn();
     in_both_modes(|threads| {
         let mut service = Service::echo();
-        let parameters = json!({"url": service.url("/"), "cache-ttl": 0, "on-miss": "retry"});
+        let url = service.url("/");
+        let parameters = json!({
+            "url": url, "cache-ttl": 0, "on-miss": "retry", "timeout": TIMEOUT,
+        });
         let kea = Setup::new(threads).quiet().hook(parameters).start();
         power_on(&kea, &format!("{threads:?}"));
         service.stop();
