@@ -247,6 +247,7 @@ test-kea: tools-image
 	@programs=$$(CARGO='$(CARGO)' test/test-programs) && \
 	    echo "$$programs" | test/other-kea $(TOOLS_IMAGE)
 
+# The image in which `make test-kea` and `make soak-docker` run programs of this machine.
 tools-image:
 	@$(check_cargo)
 	docker build --file test/Dockerfile --build-arg DEBIAN=$(DEBIAN) --target tools \

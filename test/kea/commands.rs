@@ -151,8 +151,8 @@ fn status_shows_what_is_under_way_at_once() {
     });
 }
 
-/// The median of the processor time that Kea takes for a command. The time on a clock would say more
-/// of what else the machine does.
+/// The median of the processor time that Kea takes for a command, with the time of every thread for
+/// whose lock the command waits. The time on a clock would say more of what else the machine does.
 fn time_of(kea: &Kea, command: &str, arguments: &Value) -> Duration {
     let run = || {
         let before = kea.processor_time();
