@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use crate::dhcp::{Client, Relay};
 use crate::http_channel::{self, Agent};
 use crate::port::Port;
-use crate::{PATIENCE, library, wait_until_within};
+use crate::{PATIENCE, library, wait_until, wait_until_within};
 
 /// The name of the hook's logger.
 pub const HOOK_LOGGER: &str = "kea-dhcp4.remote-opts-hooks";
@@ -529,7 +529,14 @@ impl Kea {
         let relay = mem::replace(&mut self.relay, Arc::new(Relay::bind()));
         relay.remove_server(self.address);
         self.relay.add_server(self.address);
-        (self.address, relay.address())
+        let address = relay.address();
+        drop(relay);
+        // A process that another thread starts has a copy of each socket until it runs its program.
+        let entry = format!(":{:04X} ", address.port());
+        wait_until("a free port of the relay agent", || {
+            !fs::read_to_string("/proc/net/udp").expect("the UDP sockets").contains(&entry)
+        });
+        (self.address, address)
     }
 
     /// Where Kea listens.
