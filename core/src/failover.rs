@@ -300,10 +300,13 @@ impl<F: Fetch> Failover<F> {
     ) -> Result<Found, Unanswered> {
         let start = Instant::now();
         let deadline = start + self.timeout;
-        let asked = (0..self.services.len()).filter(|&index| self.services[index].is_asked());
-        let asked: Vec<_> = asked.collect();
-        let mut blames = Vec::with_capacity(asked.len());
-        for (&index, left) in asked.iter().zip((1..=asked.len() as u32).rev()) {
+        let mut blames = Vec::new();
+        let mut from = 0;
+        // Each time anew: while this lookup waited for one service, the next may have gone down, or
+        // have asked to be left alone.
+        while let Some(index) = self.asked_from(from).next() {
+            from = index + 1;
+            let left = 1 + self.asked_from(from).count() as u32;
             let share = deadline.saturating_duration_since(Instant::now()) / left;
             let service = &self.services[index];
             let generation = service.generation.load(Ordering::Relaxed);
@@ -325,15 +328,15 @@ impl<F: Fetch> Failover<F> {
             let url = url.as_ref().unwrap_or(service.url.url());
             blames.push(failure.blame());
             self.wanted.add(request);
-            let next = if left > 1 {
+            let next = if self.asked_from(from).next().is_some() {
                 Next::NextService
             } else if has_last_answer() {
                 Next::LastAnswer
             } else {
                 Next::NoAnswer
             };
-            let from = Asked { index, generation, label, url, next };
-            self.failed(&from, &failure, request);
+            let asked = Asked { index, generation, label, url, next };
+            self.failed(&asked, &failure, request);
         }
         if blames.is_empty() {
             // The last service went down after the caller looked.
@@ -347,6 +350,11 @@ impl<F: Fetch> Failover<F> {
         self.listener.notice(&Event::LookupEnded { took: start.elapsed() });
         self.back_offs.failed(request, blames.contains(&Blame::Service));
         Err(Unanswered::Failed)
+    }
+
+    /// The services that lookups ask now, from this one on, in their order.
+    fn asked_from(&self, first: usize) -> impl Iterator<Item = usize> {
+        (first..self.services.len()).filter(|&index| self.services[index].is_asked())
     }
 
     /// Asks one service, for `share` at the longest.

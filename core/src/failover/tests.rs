@@ -205,6 +205,20 @@ async fn a_service_that_wants_to_be_left_alone_is_not_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_wants_to_be_left_alone_meanwhile_is_not_asked() {
+    let script = |url: &str| if url.contains("//a/") { Says::Never } else { Says::Busy(20) };
+    let asked = asked(&["a", "b"], script);
+    let (first, second) = tokio::join!(asked.ask(1), async {
+        sleep(TIMEOUT / 4).await;
+        asked.ask(2).await
+    });
+    assert!(first.is_err() && second.is_err());
+    let urls = asked.fetch.asked();
+    assert_eq!(urls.iter().filter(|url| url.contains("//a/")).count(), 2, "{urls:?}");
+    assert_eq!(urls.iter().filter(|url| url.contains("//b/")).count(), 1, "{urls:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_ends_after_five_minutes_whatever_the_service_says() {
     let asked = asked(&["a"], |_| Says::Busy(100_000));
     let _ = asked.ask(1).await;
