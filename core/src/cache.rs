@@ -304,6 +304,8 @@ pub struct Cache {
     exchanges: LruCache<Arc<[u8]>, Exchange>,
     /// The bytes of the exchanges, as if no two had the same answer.
     exchange_bytes: usize,
+    /// When the last of the exchanges ends. Not all last equally long.
+    last_until: Option<Instant>,
     /// How often an answer was stored or removed.
     changes: u64,
     /// How many addresses the answers reserve.
@@ -324,6 +326,7 @@ impl Cache {
             nothings,
             exchanges,
             exchange_bytes: 0,
+            last_until: None,
             changes: 0,
             addresses: Arc::default(),
             forgotten: None,
@@ -346,6 +349,7 @@ impl Cache {
         }
         self.exchanges.clear();
         self.exchange_bytes = 0;
+        self.last_until = None;
         self.count_addresses();
     }
 
@@ -500,8 +504,7 @@ impl Cache {
 
     /// Whether a packet may go on with an exchange: one has begun lately.
     pub fn has_exchanges(&self, now: Instant) -> bool {
-        // The last one is the first.
-        self.exchanges.iter().next().is_some_and(|(_, exchange)| now < exchange.until)
+        self.last_until.is_some_and(|until| now < until)
     }
 
     /// The request of the exchange that the packet goes on with: a REQUEST whose client has got an
@@ -669,6 +672,7 @@ impl Cache {
 
     fn insert_exchange(&mut self, client: &Arc<[u8]>, exchange: Exchange, now: Instant) {
         self.exchange_bytes += exchange.bytes();
+        self.last_until = self.last_until.max(Some(exchange.until));
         if let Some(earlier) = self.exchanges.put(Arc::clone(client), exchange) {
             self.exchange_bytes -= earlier.bytes();
         }
@@ -846,6 +850,12 @@ mod tests {
         cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
         assert!(cache.has_exchanges(start + 9 * SECOND));
         assert!(!cache.has_exchanges(start + 10 * SECOND));
+        // A client that got no reply is awaited for longer than a later exchange lasts.
+        let mut mixed = Cache::new(0);
+        let (lost, answer) = (discover(2, 1).client, something());
+        mixed.await_retransmission(&key, &lost, Some(&answer), start, start);
+        mixed.begin_exchange(&key, &discover(1, 7), Some(&answer), start + SECOND);
+        assert!(mixed.has_exchanges(start + 69 * SECOND));
         let found = cache.exchange_of(&request(1, 7), key.sub_options(), start + 9 * SECOND);
         assert_eq!(found.as_ref(), Some(&key));
         // Another port.
