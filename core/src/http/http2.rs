@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::header::HOST;
 use http::uri::{InvalidUri, Scheme};
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::Empty;
@@ -159,6 +160,8 @@ impl Share<'_> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = target;
         *request.headers_mut() = headers.clone();
+        // The URL's host is the authority (RFC 9113, section 8.3.1). Servers refuse two names.
+        request.headers_mut().remove(HOST);
         Ok(request)
     }
 

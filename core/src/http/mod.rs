@@ -6,11 +6,12 @@
 
 use std::error::Error;
 use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use http::header::{
     AGE, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
@@ -20,6 +21,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes};
 use nix::errno::Errno;
 use thiserror::Error as ThisError;
+use tokio::net::TcpSocket;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use url::{Position, Url};
@@ -345,6 +347,8 @@ fn decoded(headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
     let codings: Vec<_> =
         codings.filter(|coding| !matches!(&**coding, b"" | b"identity")).collect();
     match &codings[..] {
+        // A service may say that it compresses, and have nothing to compress.
+        _ if body.is_empty() => Ok(body),
         [] => Ok(body),
         [coding] if matches!(&**coding, b"gzip" | b"x-gzip") => unzipped(&body),
         _ => {
@@ -360,7 +364,7 @@ fn unzipped(body: &[u8]) -> Result<Vec<u8>, Failure> {
     let undecodable = |error: io::Error| Failure::Undecodable(error.to_string());
     let mut unzipped = Vec::new();
     let limit = MAX_BODY as u64 + 1;
-    GzDecoder::new(body).take(limit).read_to_end(&mut unzipped).map_err(undecodable)?;
+    MultiGzDecoder::new(body).take(limit).read_to_end(&mut unzipped).map_err(undecodable)?;
     if unzipped.len() > MAX_BODY { Err(Failure::TooLong) } else { Ok(unzipped) }
 }
 
@@ -388,19 +392,22 @@ fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// The errors of the system that say nothing about a service: this process or this machine has no
-/// descriptor, no memory or no port left.
-const CONGESTION: [i32; 5] = [
-    Errno::EMFILE as i32,
-    Errno::ENFILE as i32,
-    Errno::ENOBUFS as i32,
-    Errno::ENOMEM as i32,
-    Errno::EADDRNOTAVAIL as i32,
-];
-
-/// Whether the number of a system's error says that this machine is to blame.
+/// Whether the number of a system's error says nothing about a service: this process or this machine
+/// has no descriptor, no memory or no port left.
 fn is_congestion_code(code: i32) -> bool {
-    CONGESTION.contains(&code)
+    match Errno::from_raw(code) {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => true,
+        // Two meanings: no port is left, or the machine has no address of the service's family, as
+        // for the IPv6 address of a name where IPv6 is switched off.
+        Errno::EADDRNOTAVAIL => !has_free_port(),
+        _ => false,
+    }
+}
+
+/// Whether the machine has a port left for one more connection.
+fn has_free_port() -> bool {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    TcpSocket::new_v4().and_then(|socket| socket.bind(any)).is_ok()
 }
 
 /// Whether an error comes of an error of the system that says nothing about a service.

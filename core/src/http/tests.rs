@@ -114,6 +114,21 @@ async fn a_compressed_body_is_read() {
     let service = Raw::saying(&[&[head.as_bytes(), body].concat()]).await;
     let found = get(&format!("http://{}/", service.address), "").await.unwrap();
     assert_eq!(found.answer.client_classes, ["squeezed"]);
+
+    // A file of gzip may have several members (RFC 1952, section 2.2).
+    let member = |text: &'static str| {
+        let mut member = Vec::new();
+        let mut encoder = flate2::read::GzEncoder::new(text.as_bytes(), Default::default());
+        encoder.read_to_end(&mut member).unwrap();
+        member
+    };
+    let head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n";
+    let body = [member("{\"client-classes\": "), member("[\"rpi4\"]}")].concat();
+    let service = Raw::saying(&[&[&head[..], &body].concat(), head]).await;
+    let found = get(&format!("http://{}/", service.address), "").await.unwrap();
+    assert_eq!(found.answer.client_classes, ["rpi4"]);
+    let found = get(&format!("http://{}/", service.address), "").await.unwrap();
+    assert!(found.answer.is_nothing(), "an empty body");
 }
 
 /// The bytes on the wire are few, the bytes of the answer are too many.
@@ -205,6 +220,9 @@ async fn too_few_descriptors_say_nothing_of_the_service() {
     let error = io::Error::from_raw_os_error(Errno::EMFILE as i32);
     assert_eq!(failure(&io::Error::other(error)).blame(), Blame::Congestion);
     let error = io::Error::from_raw_os_error(Errno::ECONNREFUSED as i32);
+    assert_eq!(failure(&io::Error::other(error)).blame(), Blame::Service);
+    // Ports are left: the machine has no address of the service's family.
+    let error = io::Error::from_raw_os_error(Errno::EADDRNOTAVAIL as i32);
     assert_eq!(failure(&io::Error::other(error)).blame(), Blame::Service);
     // One connection is allowed. A second request does not wait for it.
     let (address, _) = accepting(keep_silent).await;
