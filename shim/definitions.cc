@@ -10,6 +10,7 @@
 #include <dhcpsrv/client_class_def.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -93,6 +94,12 @@ bool Definition::is_text() const {
 }
 
 bool Definition::is_empty() const { return definition_->getType() == isc::dhcp::OPT_EMPTY_TYPE; }
+
+std::size_t Definition::most_values() const {
+    return definition_->getArrayType()
+               ? std::numeric_limits<std::size_t>::max()
+               : std::max<std::size_t>(1, definition_->getRecordFields().size());
+}
 
 rust::String Definition::sub_option_space() const {
     return rust::String::lossy(definition_->getEncapsulatedSpace());

@@ -40,10 +40,12 @@ namespace {
 const char* const TYPE = "remote-opts";
 
 ConstHostPtr host(const ReservedHost& reserved) {
-    return boost::make_shared<Host>(reserved.identifier.data(), reserved.identifier.size(),
-                                    kea_kind(reserved.kind), reserved.subnet,
-                                    isc::dhcp::SUBNET_ID_UNUSED, IOAddress(reserved.address),
-                                    std::string(reserved.hostname));
+    const auto made = boost::make_shared<Host>(
+        reserved.identifier.data(), reserved.identifier.size(), kea_kind(reserved.kind),
+        reserved.subnet, isc::dhcp::SUBNET_ID_UNUSED, IOAddress(reserved.address),
+        std::string(reserved.hostname));
+    mark_own(*made);
+    return made;
 }
 
 ConstHostCollection hosts(const rust::Vec<ReservedHost>& reserved) {

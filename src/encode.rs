@@ -197,7 +197,13 @@ impl Encoder<'_> {
             }
             OptionValue::Text(text) => definition.encode_text(text, &mut payload)?,
             OptionValue::Scalar(text) => definition.encode(slice::from_ref(text), &mut payload)?,
-            OptionValue::Fields(fields) => definition.encode(fields, &mut payload)?,
+            OptionValue::Fields(fields) => {
+                let most = definition.most_values()?;
+                if fields.len() > most {
+                    return Err(Reason::LongList(most, fields.len()).into());
+                }
+                definition.encode(fields, &mut payload)?;
+            }
             OptionValue::SubOptions(_) if !has_no_value => return Err(Reason::HasValue.into()),
             OptionValue::SubOptions(members) => {
                 let space = definition.sub_option_space()?;

@@ -209,6 +209,9 @@ mod bridge {
         fn is_text(self: &Definition) -> Result<bool>;
         /// Whether the option has no value of its own. It may have sub-options.
         fn is_empty(self: &Definition) -> Result<bool>;
+        /// The most values that the definition takes: all of an array, the fields of a record, else
+        /// one.
+        fn most_values(self: &Definition) -> Result<usize>;
         /// The space of the option's sub-options, empty where it has none.
         fn sub_option_space(self: &Definition) -> Result<String>;
         /// Appends the payload with these values in its fields to `payload`. The error says what Kea

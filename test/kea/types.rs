@@ -191,6 +191,9 @@ fn a_value_that_kea_refuses_costs_only_itself() {
             "7": ",",
             "9": "2001:db8::1",
             "10": ["10.0.0.1", "2001:db8::1"],
+            "13": [7, 8],
+            "14": ["one", "two"],
+            "81": [0, 0, 0, "host.example.org.", "more"],
             "125": {"1": "x"},
             "243": {"hex": ""},
             "67": "by code",
@@ -220,6 +223,9 @@ fn a_value_that_kea_refuses_costs_only_itself() {
             ("7", "empty"),
             ("9", "no IPv4 address"),
             ("10", "no IPv4 address"),
+            ("13", "the list has 2 values, and the option takes 1"),
+            ("14", "the list has 2 values, and the option takes 1"),
+            ("81", "the list has 5 values, and the option takes 4"),
             ("125", "a value of its own"),
             ("243", "empty"),
             ("boot-file-name", "already"),
@@ -237,7 +243,7 @@ fn a_value_that_kea_refuses_costs_only_itself() {
         let end = kea.stop();
         assert!(end.status.success());
         assert_eq!(offer.option(67).as_deref(), Some(&b"by code"[..]));
-        assert_eq!(end.complaints().len(), 17, "{:#?}", end.complaints());
+        assert_eq!(end.complaints().len(), 20, "{:#?}", end.complaints());
     });
 }
 
