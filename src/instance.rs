@@ -234,6 +234,7 @@ impl Instance {
             return Err("it is in \"hooks-libraries\" twice".into());
         }
         let settings = config::parse(parameters)?;
+        settings.cache_file.as_deref().map_or(Ok(()), cache_file::check)?;
         let client = Arc::new(http::Client::new(&settings, sockets())?);
         let room = client.room();
         let queries = QueryReader::new(

@@ -17,6 +17,8 @@ use thiserror::Error;
 
 use crate::answer::{self, Answer, Given};
 use crate::cache::{Cache, Entry, Freshness, Origin};
+use crate::config::ConfigError;
+use crate::config::parameter::CACHE_FILE;
 use crate::request::Request;
 
 /// The member of the head that tells this format from every other file.
@@ -44,6 +46,18 @@ pub enum ReadError {
     /// A line is not as the library writes it.
     #[error("line {0} is damaged")]
     Damaged(usize),
+}
+
+/// Checks that a path is free, or names a file. A folder or a device would be renamed to make place
+/// for the file. What only the system can say, as whether there is room, is no error here: it may
+/// change, and the log says it when the file is written. Any thread; blocks.
+pub fn check(path: &Path) -> Result<(), ConfigError> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            Err(ConfigError::refused(&CACHE_FILE, format!("{path:?}"), "(that is no file)"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes the answers into a new file, which takes the place of `path` when it is safe on the disk.
@@ -279,6 +293,22 @@ mod tests {
 
     fn transaction() -> Transaction {
         Transaction { client: Arc::new([1]), xid: 1, continues: false }
+    }
+
+    #[test]
+    fn a_path_of_something_else_than_a_file_is_refused() {
+        let (folder, path) = path();
+        check(&path).unwrap();
+        check(Path::new("/missing/cache")).unwrap();
+        for other in [folder.path(), Path::new("/dev/null")] {
+            let error = check(other).unwrap_err().to_string();
+            assert!(
+                error.contains("\"cache-file\" cannot be ") && error.contains("no file"),
+                "{error}"
+            );
+        }
+        write(&path, &[]).unwrap();
+        check(&path).unwrap();
     }
 
     #[test]

@@ -59,6 +59,15 @@ fn with_url(name: &str, value: Value) -> Value {
     json!({"url": URL, name: value})
 }
 
+/// The library would rename a folder or a device, to put the file in its place.
+#[test]
+fn a_cache_file_that_is_no_file() {
+    let folder = TempDir::new().expect("a folder");
+    for path in [folder.path().to_str().expect("UTF-8"), "/dev/null"] {
+        assert_refused(with_url("cache-file", json!(path)), &["\"cache-file\"", path, "no file"]);
+    }
+}
+
 #[test]
 fn missing_url() {
     assert_refused(json!({}), &["\"url\"", "missing", "http"]);

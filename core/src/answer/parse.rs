@@ -220,13 +220,15 @@ fn sub_option_id(key: &str) -> Option<OptionId> {
 }
 
 /// Whether the text may be the name of an option. Kea takes definitions with names of letters,
-/// digits, `-` and `_` that neither begin nor end with `-` or `_`. Here a name begins with a
-/// letter, since a text that begins with a digit is a mistyped code.
+/// digits, `-` and `_` that neither begin nor end with `-` or `_`. Here a text of digits alone is no
+/// name, but a mistyped code.
 fn is_name(text: &str) -> bool {
-    let is_alphabetic = |first: char| first.is_ascii_alphabetic();
-    let is_alphanumeric = |last: char| last.is_ascii_alphanumeric();
+    let is_alphanumeric = |end: char| end.is_ascii_alphanumeric();
     let may_have = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    text.starts_with(is_alphabetic) && text.ends_with(is_alphanumeric) && text.bytes().all(may_have)
+    text.starts_with(is_alphanumeric)
+        && text.ends_with(is_alphanumeric)
+        && text.bytes().all(may_have)
+        && !text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether an answer names this option, by its code or by Kea's name.
@@ -409,12 +411,21 @@ mod tests {
     }
 
     #[test]
+    fn a_name_may_begin_with_a_digit() {
+        for name in ["3com-boot", "1e1", "6-9"] {
+            let answer = parse(format!("{{\"{name}\": \"x\"}}").as_bytes()).unwrap();
+            let id = OptionId::Name(name.to_owned());
+            let change = Change::Option(id, OptionValue::Text("x".to_owned()));
+            assert_eq!(answer.edits[0].change, change);
+        }
+    }
+
+    #[test]
     fn keys_that_are_no_option() {
         for key in [
             "",
             "-1",
             "256",
-            "1e1",
             "+66",
             " 66",
             "066",
@@ -428,7 +439,7 @@ mod tests {
             "routers\\n",
             "routers-",
             "_routers",
-            "3com",
+            "3com-",
             "röuters",
         ] {
             assert_eq!(reason_of(&format!("\"{key}\": \"x\"")), Reason::NoCode, "{key}");
