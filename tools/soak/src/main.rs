@@ -231,6 +231,11 @@ impl Files {
             .env("REMOPTS_TEST_NAMES", &names)
             // One arena for all threads: with more of them memory is level only after a long time.
             .env("MALLOC_ARENA_MAX", "1")
+            // glibc keeps up to twice as much free memory as the largest block that was ever freed,
+            // so one burst is a step for ever. A fixed bound (mallopt(3), M_MMAP_THRESHOLD) takes
+            // the burst's memory back.
+            .env("MALLOC_MMAP_THRESHOLD_", "131072")
+            .env("MALLOC_TRIM_THRESHOLD_", "131072")
             // So many lines of Kea go into its file that it is rotated all the time.
             .log_file("kea-dhcp4.leases");
         // A write past the limit of a file's size fails, and does not end the process.
