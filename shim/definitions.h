@@ -24,7 +24,7 @@ class Definition {
     std::uint16_t code() const;
     bool is_text() const;
     bool is_empty() const;
-    // The most values that the definition takes. Kea ignores more of them.
+    // The most values that the definition takes. Kea ignores further values.
     std::size_t most_values() const;
     rust::String sub_option_space() const;
 

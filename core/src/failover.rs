@@ -302,8 +302,8 @@ impl<F: Fetch> Failover<F> {
         let deadline = start + self.timeout;
         let mut blames = Vec::new();
         let mut from = 0;
-        // Each time anew: while this lookup waited for one service, the next may have gone down, or
-        // have asked to be left alone.
+        // The next service is chosen when its turn comes: while this lookup waited for one service,
+        // another one may have gone down, or have asked to be left alone.
         while let Some(index) = self.asked_from(from).next() {
             from = index + 1;
             let left = 1 + self.asked_from(from).count() as u32;

@@ -276,7 +276,8 @@ pub enum Reason {
     /// The list holds a list, an object or null.
     #[error("the list holds something else than text, numbers and booleans")]
     NoList,
-    /// The list has more values than the definition takes. Kea would leave the last ones out.
+    /// The list has more values than the definition takes: how many the definition takes, and how
+    /// many the list has. Kea would leave the last values out.
     #[error("the list has {1} values, and the option takes {0}")]
     LongList(usize, usize),
     /// The value of a sub-option is null. A sub-option is new, so nothing can be removed.
