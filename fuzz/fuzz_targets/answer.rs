@@ -142,7 +142,9 @@ fn check_option(id: &OptionId) {
 /// Any code may be a sub-option's.
 fn check_name(id: &OptionId) {
     if let OptionId::Name(name) = id {
-        assert!(name.starts_with(|first: char| first.is_ascii_alphabetic()));
+        let is_alphanumeric = |end: char| end.is_ascii_alphanumeric();
+        assert!(name.starts_with(is_alphanumeric) && name.ends_with(is_alphanumeric));
+        assert!(!name.bytes().all(|byte| byte.is_ascii_digit()), "a mistyped code");
         assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
     }
 }
