@@ -63,7 +63,7 @@ enum Action {
         /// How often everything is measured
         #[arg(long)]
         rounds: Option<usize>,
-        /// How long each rate is tried, in seconds
+        /// How long each rate is tried, and each turn at the fixed load, in seconds
         #[arg(long)]
         seconds: Option<f64>,
         /// The fixed load, in exchanges a second
@@ -84,12 +84,13 @@ enum Action {
     },
     /// Measures Kea's processor time for an exchange at the fixed load, and nothing else
     Cost {
-        /// The cases whose name contains one of these; all cases without
+        /// The cases whose name contains one of these, and the cases beside them; without, the main
+        /// cases
         cases: Vec<String>,
         /// How often each case is measured
         #[arg(long, default_value_t = 3)]
         rounds: usize,
-        /// Half of the time of a measurement, in seconds
+        /// How long each turn takes, in seconds
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
         /// The fixed load, in exchanges a second
@@ -185,22 +186,13 @@ fn run(
 ) -> Result<()> {
     ensure!(!cfg!(debug_assertions), "the benchmark must be built with --release");
     raise_descriptor_limit()?;
-    let main: Vec<_> = scenario::all(true).into_iter().map(|scenario| scenario.name).collect();
     let scenarios = chosen(
-        only,
+        |name| name.contains(only),
         match peer {
             None => scenario::all(quick),
             Some(Peer::Radius) => scenario::beside_radius(),
         },
     )?;
-    let case = |scenario: &Scenario| Case {
-        name: scenario.name.clone(),
-        is_main: main.contains(&scenario.name),
-        beside: scenario.beside.clone(),
-        threads: scenario.threads,
-        fixed: Vec::new(),
-        rates: Vec::new(),
-    };
     let mut results = empty_results(bench, commit)?;
     results.cases = scenarios.iter().map(case).collect();
     // Results are written after each part: a run takes long, and may be interrupted.
@@ -209,12 +201,12 @@ fn run(
         fs::create_dir_all(file.parent().context("a file in a folder")?)?;
         results::write(results, file)
     };
-    for round in 0..bench.rounds {
-        for (case, scenario) in results.cases.iter_mut().zip(&scenarios) {
-            case.fixed.push(bench.fixed(scenario, round)?);
+    bench.fixed(&scenarios, |found| {
+        for (case, fixed) in results.cases.iter_mut().zip(found) {
+            case.fixed.clone_from(fixed);
         }
-        keep(&results)?;
-    }
+        keep(&results)
+    })?;
     for round in 0..bench.rounds {
         for (case, scenario) in results.cases.iter_mut().zip(&scenarios) {
             if scenario.has_rate {
@@ -245,6 +237,18 @@ fn run(
     }
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
+}
+
+/// A case that was not measured yet.
+fn case(scenario: &Scenario) -> Case {
+    Case {
+        name: scenario.name.clone(),
+        is_main: scenario::all(true).iter().any(|main| main.name == scenario.name),
+        beside: scenario.beside.clone(),
+        threads: scenario.threads,
+        fixed: Vec::new(),
+        rates: Vec::new(),
+    }
 }
 
 /// The results of a run that has not begun.
@@ -288,10 +292,10 @@ fn storm(
     Ok(())
 }
 
-/// The cases of `all` whose name contains `only`, and the cases beside which these stand.
-fn chosen(only: &str, mut all: Vec<Scenario>) -> Result<Vec<Scenario>> {
-    let chosen: Vec<_> = all.iter().filter(|one| one.name.contains(only)).cloned().collect();
-    ensure!(!chosen.is_empty(), "no case has {only:?} in its name");
+/// The cases of `all` whose name is wanted, and the cases beside which these stand.
+fn chosen(is_wanted: impl Fn(&str) -> bool, mut all: Vec<Scenario>) -> Result<Vec<Scenario>> {
+    let chosen: Vec<_> = all.iter().filter(|one| is_wanted(&one.name)).cloned().collect();
+    ensure!(!chosen.is_empty(), "no case has such a name");
     all.retain(|one| {
         let is = |name: &String| *name == one.name;
         chosen.iter().any(|other| is(&other.name) || other.beside.as_ref().is_some_and(is))
@@ -318,18 +322,20 @@ fn bench(rounds: usize, seconds: f64, load: f64) -> Bench {
 /// Processor time at a fixed load, in turn.
 fn cost(bench: &Bench, names: &[String]) -> Result<()> {
     raise_descriptor_limit()?;
-    let scenarios: Vec<_> = scenario::all(false)
-        .into_iter()
-        .filter(|one| names.is_empty() || names.iter().any(|name| one.name.contains(name)))
-        .collect();
-    let mut found = vec![Vec::new(); scenarios.len()];
-    for round in 0..bench.rounds {
-        for (found, scenario) in found.iter_mut().zip(&scenarios) {
-            found.push(bench.fixed(scenario, round)?.microseconds);
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part));
+    let scenarios = chosen(is_wanted, scenario::all(names.is_empty()))?;
+    let mut cases: Vec<_> = scenarios.iter().map(case).collect();
+    bench.fixed(&scenarios, |found| {
+        for (case, fixed) in cases.iter_mut().zip(found) {
+            case.fixed.clone_from(fixed);
         }
-    }
-    for (found, scenario) in found.iter().zip(&scenarios) {
-        println!("{:6.1} µs  {}  {:.0?}", results::median(found.clone()), scenario.name, found);
+        Ok(())
+    })?;
+    let results = Results { cases, ..empty_results(bench, String::new())? };
+    for case in &results.cases {
+        let ratio = results.cost_ratio(case);
+        let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.3} of the one beside"));
+        println!("{:6.1} µs  {:44}  {ratio}", case.microseconds(), case.name);
     }
     Ok(())
 }

@@ -25,6 +25,17 @@ pub struct Bench {
     pub start: Instant,
 }
 
+/// How many turns at the fixed load each case has in a round.
+const TURNS: usize = 4;
+
+/// A case whose server runs, and whose first clients came.
+struct Ready<'a> {
+    scenario: &'a Scenario,
+    running: Running,
+    /// The load, in exchanges a second.
+    rate: f64,
+}
+
 /// Where the search for the highest rate begins, and the factor of its steps.
 struct Guess {
     rate: f64,
@@ -46,27 +57,67 @@ impl Bench {
         };
     }
 
-    /// What an exchange costs Kea at the fixed load, and how long its replies take.
+    /// What an exchange costs Kea at the fixed load, and how long its replies take: of each case,
+    /// one figure for each turn. `keep` gets the figures after each round.
     ///
-    /// A measurement that loses more than one client of a hundred is repeated, up to twice: other
-    /// work of the machine must not end a run that takes long.
-    pub fn fixed(&self, scenario: &Scenario, round: usize) -> Result<Fixed> {
+    /// The servers of all cases run at the same time, and the load comes to one after the other, in
+    /// short turns: a machine that is slower for a minute is slower for every case. Every other turn
+    /// goes from the last case to the first.
+    pub fn fixed(
+        &self,
+        scenarios: &[Scenario],
+        mut keep: impl FnMut(&[Vec<Fixed>]) -> Result<()>,
+    ) -> Result<()> {
+        let ready: Result<Vec<_>> = scenarios.iter().map(|one| self.ready(one)).collect();
+        let ready = ready?;
+        let mut found = vec![Vec::new(); scenarios.len()];
+        for round in 0..self.rounds {
+            for turn in 0..TURNS {
+                let mut order: Vec<_> = ready.iter().zip(&mut found).collect();
+                if turn % 2 == 1 {
+                    order.reverse();
+                }
+                for (ready, found) in order {
+                    found.push(self.turn(ready, round)?);
+                }
+            }
+            keep(&found)?;
+        }
+        ready.into_iter().try_for_each(|Ready { scenario, running, .. }| {
+            running.check(scenario)?;
+            end(running)
+        })
+    }
+
+    /// Starts the server of a case, and has its first clients come.
+    fn ready<'a>(&self, scenario: &'a Scenario) -> Result<Ready<'a>> {
         // Where a thread waits for each lookup, half of what the threads can do.
         let rate = self.load.min(scenario.most_waiting() / 2.0);
-        let named = format!("{}  {rate:.0}/s  {:44}", self.round(round), scenario.name);
-        self.say(&named, false);
+        self.say(&format!("starts  {}", scenario.name), false);
         let mut running = scenario.start()?;
         running.warm_up(scenario, rate)?;
-        let clients = (rate * self.period.as_secs_f64() * 2.0) as usize;
-        let mut again = 0..2;
+        Ok(Ready { scenario, running, rate })
+    }
+
+    /// One turn of a case.
+    ///
+    /// A turn that loses more than one client of a hundred is repeated, up to four times: other work
+    /// of the machine must not end a run that takes long.
+    fn turn(&self, ready: &Ready, round: usize) -> Result<Fixed> {
+        let Ready { scenario, running, rate } = ready;
+        let rate = *rate;
+        let named = format!("{}  {rate:.0}/s  {:44}", self.round(round), scenario.name);
+        self.say(&named, false);
+        let clients = (rate * self.period.as_secs_f64()) as usize;
+        let mut again = 0..4;
         let (outcome, used, asked) = loop {
+            running.rest()?;
             let (before, asked) = (running.kea.processor_time(), running.asked());
             match running.serve(rate, clients) {
-                Err(_) if again.next().is_some() => running.rest()?,
+                Err(_) if again.next().is_some() => {}
                 outcome => break (outcome?, running.kea.processor_time() - before, asked),
             }
         };
-        running.check(scenario)?;
         let Outcome { offers, acks, sent, .. } = outcome;
         let microseconds = used.as_secs_f64() * 1e6 / sent as f64;
         let (offer, ack) = (times(offers, sent), times(acks, sent));
@@ -79,7 +130,6 @@ impl Bench {
             ),
             true,
         );
-        end(running)?;
         Ok(Fixed { rate, microseconds, offer, ack })
     }
 

@@ -23,8 +23,7 @@ pub struct Results {
     pub machine: Machine,
     /// How often everything was measured.
     pub rounds: usize,
-    /// How long each rate was tried, in seconds. A measurement at the fixed load takes twice as
-    /// long.
+    /// How long each rate was tried, and how long one turn at the fixed load took, in seconds.
     pub seconds: f64,
     /// The fixed load, in exchanges a second.
     pub load: f64,
@@ -66,7 +65,7 @@ pub struct Case {
     pub beside: Option<String>,
     /// Kea's packet threads.
     pub threads: usize,
-    /// What was measured at a fixed load, one entry for each round.
+    /// What was measured at a fixed load, one entry for each turn. A round has some turns.
     pub fixed: Vec<Fixed>,
     /// The highest rates at which at most one exchange in a hundred is lost, in exchanges
     /// (DISCOVER, OFFER, REQUEST, ACK) a second: one entry for each round. Empty where the case has
@@ -155,15 +154,15 @@ impl Case {
         (!self.rates.is_empty()).then(|| median(self.rates.iter().copied()))
     }
 
-    /// Processor time for an exchange in microseconds: the median of all rounds.
+    /// Processor time for an exchange in microseconds: the median of all turns.
     pub fn microseconds(&self) -> f64 {
         median(self.fixed.iter().map(|one| one.microseconds))
     }
 
-    /// Percentiles of the replies that `of` chooses: the median of all rounds.
+    /// Percentiles of the replies that `of` chooses: the median of all turns.
     pub fn times(&self, of: fn(&Fixed) -> &Times) -> Times {
         let all = |which: fn(&Times) -> Option<f64>| {
-            // A percentile that one round lacks is not shown.
+            // A percentile that one turn lacks is not shown.
             let values: Option<Vec<_>> = self.fixed.iter().map(|one| which(of(one))).collect();
             values.filter(|values| !values.is_empty()).map(median)
         };
@@ -189,10 +188,10 @@ impl Results {
     }
 
     /// Processor time with the hook, divided by the one of [`Results::beside`]: the median of the
-    /// rounds' ratios.
+    /// turns' ratios.
     pub fn cost_ratio(&self, case: &Case) -> Option<f64> {
-        let rounds = case.fixed.iter().zip(&self.beside(case)?.fixed);
-        Some(median(rounds.map(|(one, other)| one.microseconds / other.microseconds)))
+        let turns = case.fixed.iter().zip(&self.beside(case)?.fixed);
+        Some(median(turns.map(|(one, other)| one.microseconds / other.microseconds)))
     }
 
     /// The highest rate with the hook, divided by the one of the case beside it: the median of the
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_those_of_the_rounds() {
+    fn ratios_are_those_of_the_turns_and_rounds() {
         let mut results = sample::results();
         let ratios = |results: &Results| {
             let case = results.case("answer kept").unwrap();
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_that_one_round_lacks_is_not_shown() {
+    fn a_percentile_that_one_turn_lacks_is_not_shown() {
         let case = &sample::results().cases[1];
         let Times { p50, p99, p999 } = case.times(|one| &one.offer);
         assert_eq!((p50, p99, p999), (Some(0.3), Some(1.5), None));

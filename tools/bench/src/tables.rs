@@ -103,8 +103,9 @@ fn head<const N: usize>(titles: [&str; N]) -> Vec<String> {
 
 /// The main cases and those of the hook. What stands beside these needs no row of its own.
 fn case_rows(results: &Results) -> Vec<Vec<String>> {
+    let turns = results.cases.first().map_or(0, |case| case.fixed.len());
     let mut rows = vec![head([
-        &format!("at {:.0}/s for {} s", results.load, 2.0 * results.seconds),
+        &format!("at {:.0}/s, {turns} times {} s", results.load, results.seconds),
         "µs",
         "beside",
         "ratio",
@@ -238,7 +239,7 @@ mod tests {
     fn cases_have_a_row_and_those_that_only_stand_beside_have_none() {
         let mut results = sample::results();
         let [head, empty, kept] = case_rows(&results).try_into().unwrap();
-        assert_eq!(head[0], "at 2500/s for 4 s");
+        assert_eq!(head[0], "at 2500/s, 3 times 2 s");
         assert_eq!(empty[..6], ["empty library", "200", "–", "–", "6000", "–"]);
         assert_eq!(kept[..6], ["answer kept", "300", "200", "2.00", "3000", "0.50"]);
         assert_eq!(kept[6..], ["0.3 / 1.5 / –", "0.2 / 0.9 / 2.0"]);
