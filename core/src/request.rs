@@ -301,7 +301,14 @@ impl Request {
 
     /// The URL to ask a service, whose own query is kept.
     pub fn url(&self, service: &ServiceUrl) -> Result<Url, UrlError> {
-        Ok(Url::parse(&self.text(service)?)?)
+        let text = self.text(service)?;
+        if service.has_path_values() {
+            return Ok(Url::parse(&text)?);
+        }
+        // All before the query is as in the service's own URL, which has been parsed.
+        let mut url = service.url().clone();
+        url.set_query(text.split_once('?').map(|(_, query)| query));
+        Ok(url)
     }
 
     /// Why the request must not be made: a value would lead to another path at one of the services.
@@ -398,6 +405,24 @@ mod tests {
             ("https://b:8443/p/q?x=1+2", "https://b:8443/p/q?x=1+2&sub82_2=62"),
         ] {
             assert_eq!(asked(base, &[(2, b"b")]).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_url_is_the_one_that_its_text_is() {
+        for base in [
+            "http://b",
+            "http://u:p@b:81/p?",
+            "https://b/p?a={mac}&b='\"<>`{}",
+            "http://[::1]/{mac}/q",
+            "http://b/p?{mac}",
+        ] {
+            let service = service(base);
+            let values =
+                vec![("mac".into(), b"a?b&c#d\xff'".to_vec()), ("n".into(), b"1".to_vec())];
+            let request = Request::new(vec![(1, b"foo".to_vec())], values).unwrap();
+            let text = request.text(&service).unwrap();
+            assert_eq!(request.url(&service).unwrap(), Url::parse(&text).unwrap());
         }
     }
 
