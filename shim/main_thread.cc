@@ -13,6 +13,13 @@ using isc::util::MultiThreadingMgr;
 
 namespace remote_opts {
 
+namespace {
+
+// Under this name Kea keeps who wants to know of critical sections.
+const char* const NAME = "remote-opts";
+
+}  // namespace
+
 std::size_t packet_threads() { return MultiThreadingMgr::instance().getThreadPoolSize(); }
 
 std::size_t packet_queue_length() { return MultiThreadingMgr::instance().getThreadPool().count(); }
@@ -22,11 +29,14 @@ std::size_t packet_queue_limit() {
 }
 
 void watch_main_thread(std::int32_t descriptor) {
+    MultiThreadingMgr::instance().addCriticalSectionCallbacks(
+        NAME, [] {}, [] { critical_section(true); }, [] { critical_section(false); });
     IfaceMgr::instance().addExternalSocket(descriptor, [](int) { main_thread_woken(); });
 }
 
 void unwatch_main_thread(std::int32_t descriptor) {
     IfaceMgr::instance().deleteExternalSocket(descriptor);
+    MultiThreadingMgr::instance().removeCriticalSectionCallbacks(NAME);
 }
 
 }  // namespace remote_opts

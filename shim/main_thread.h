@@ -16,7 +16,9 @@ std::size_t packet_queue_length();
 std::size_t packet_queue_limit();
 
 // Kea's main thread calls main_thread_woken() of src/callouts.rs whenever the descriptor can be
-// read, until unwatch_main_thread.
+// read, and critical_section() there at each begin and end of a critical section, until
+// unwatch_main_thread. Kea forgets who wants to know of critical sections when it begins to load
+// another configuration, or ends: always in a critical section.
 void watch_main_thread(std::int32_t descriptor);
 void unwatch_main_thread(std::int32_t descriptor);
 

@@ -14,8 +14,7 @@ namespace remote_opts {
 
 class Callout;
 
-// A packet in the parking lot. It leaves the lot once: by resume, on Kea's main thread alone, or by
-// let_go, on any thread.
+// A packet in the parking lot. It leaves the lot once: by resume or by let_go, on any thread.
 class Parked {
   public:
     Parked(const isc::hooks::ParkingLotHandlePtr& lot, const Packet& query);

@@ -85,6 +85,9 @@ mod bridge {
 
         /// The descriptor of [`crate::ffi::watch_main_thread`] can be read. Main thread.
         fn main_thread_woken();
+        /// Kea's main thread begins or has ended a critical section, in which packet threads pause:
+        /// Kea configures or ends the server, or a command wants to be alone. Main thread.
+        fn critical_section(begins: bool);
         /// Kea's code has thrown an exception in this callout. Any thread.
         fn log_exception(callout: &str, exception: String);
         /// Appends bytes in one call: C++ itself could only push them one by one. Any thread.
@@ -173,6 +176,10 @@ fn reply_ready(lookup: &PacketLookup, query: &Packet, reply: &Packet, callout: &
 
 fn main_thread_woken() {
     guard((), instance::run_main_thread_work);
+}
+
+fn critical_section(begins: bool) {
+    guard((), || instance::critical_section(begins));
 }
 
 fn log_exception(callout: &str, exception: String) {

@@ -235,7 +235,7 @@ mod bridge {
         /// Parks the packet of a callout at subnet4_select.
         fn park(callout: &Callout, query: &Packet) -> Result<UniquePtr<Parked>>;
         /// A packet in the parking lot of subnet4_select. It leaves the lot once: by
-        /// [`Parked::resume`], on Kea's main thread alone, or by [`Parked::let_go`], on any thread.
+        /// [`Parked::resume`] or by [`Parked::let_go`], on any thread: see [`crate::main_thread`].
         type Parked;
         /// The parked query. In one thread at a time.
         fn query(self: &Parked) -> &Packet;
@@ -246,7 +246,8 @@ mod bridge {
         fn let_go(self: Pin<&mut Parked>) -> Result<()>;
 
         /// Appends the kinds of identifiers by which Kea looks for reservations. Packet thread, or
-        /// Kea's main thread, as each of the functions about subnets, reservations and leases.
+        /// the thread that resumes a packet, as each of the functions about subnets, reservations and
+        /// leases.
         fn read_identifier_kinds(kinds: &mut Vec<IdentifierKind>) -> Result<()>;
         /// Appends the number of the subnet, and the numbers of the other subnets of its shared
         /// network.
@@ -281,7 +282,8 @@ mod bridge {
         /// longest. 0: any number. Any thread.
         fn packet_queue_limit() -> Result<usize>;
         /// Has Kea's main thread call `main_thread_woken` of [`crate::callouts`] whenever this
-        /// descriptor can be read. Main thread.
+        /// descriptor can be read, and `critical_section` there at each begin and end of a critical
+        /// section. Main thread.
         fn watch_main_thread(descriptor: i32) -> Result<()>;
         /// Ends what [`watch_main_thread`] began. Main thread.
         fn unwatch_main_thread(descriptor: i32) -> Result<()>;

@@ -172,6 +172,8 @@ pub fn unload() {
     let Some(instance) = replace(None) else {
         return;
     };
+    // Kea has forbidden it before, in the critical section in which it unloads.
+    instance.main_thread.queue().allow_at_once(false);
     let waiting = instance.places.taken();
     statistics::IN_FLIGHT_MOST.note(instance.engine.take_most_in_flight());
     let cache = instance.engine.close();
@@ -223,6 +225,14 @@ pub fn run_main_thread_work() {
     reservations::forget_cached();
     if let Some(instance) = current() {
         instance.main_thread.run();
+    }
+}
+
+/// Kea's main thread begins or has ended a critical section. In one, no packet is resumed by another
+/// thread. Main thread.
+pub fn critical_section(begins: bool) {
+    if let Some(instance) = current() {
+        instance.main_thread.queue().allow_at_once(!begins);
     }
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Work for Kea's main thread: parked packets are resumed nowhere else.
+//! Work for Kea's main thread: parked packets are resumed by it, or while it allows it.
 //!
-//! Kea's main thread configures and ends the server, so nothing goes on while it does work of ours.
-//! Without multi-threading it is also the thread that handles packets. Any thread gives work; the
-//! main thread alone does it.
+//! Kea's main thread configures and ends the server. Without multi-threading it is also the thread
+//! that handles packets. With multi-threading, whoever has a packet's outcome resumes the packet at
+//! once, but for the time of a critical section of Kea's, in which the main thread configures or
+//! ends the server: see docs/decisions/main-thread.md.
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -37,6 +38,18 @@ impl Wake for Descriptor {
             Err(error) => REMOPTS_EXCEPTION.error([&"the main thread", &error]),
         }
     }
+
+    /// Whether Kea's packet queue has room for a packet that goes on. When the queue is full, Kea
+    /// drops the packet that has waited longest. Three quarters of the queue are left to new packets:
+    /// in a storm of 5,000 clients within a second, with half of the queue Kea still dropped one
+    /// packet in a hundred. Any thread.
+    fn has_room(&self) -> bool {
+        match (ffi::packet_queue_length(), ffi::packet_queue_limit()) {
+            (Ok(length), Ok(limit)) => limit == 0 || length <= limit / 4,
+            // Without figures, packets go on at once.
+            _ => true,
+        }
+    }
 }
 
 /// Hands work to Kea's main thread. Made and dropped on the main thread. Dropped, it lets go of the
@@ -48,7 +61,8 @@ pub struct MainThread {
 }
 
 impl MainThread {
-    /// Has Kea's main thread wait for work. The error is the system's, or an exception of Kea's.
+    /// Has Kea's main thread wait for work, and say when it begins and ends a critical section. The
+    /// error is the system's, or an exception of Kea's.
     pub fn watch(runtime: Handle) -> Result<Self, Box<dyn std::error::Error>> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         ffi::watch_main_thread(wake.as_raw_fd())?;
@@ -63,7 +77,7 @@ impl MainThread {
     /// Does the work that is there, as far as Kea's packet threads have room for what it leads to.
     /// Called on the main thread when it has been woken.
     pub fn run(&self) {
-        if self.queue.run(has_room) {
+        if self.queue.run() {
             let queue = Arc::clone(&self.queue);
             self.runtime.spawn(async move {
                 sleep(LOOK_AGAIN).await;
@@ -75,20 +89,10 @@ impl MainThread {
 
 impl Drop for MainThread {
     fn drop(&mut self) {
+        self.queue.allow_at_once(false);
         if let Err(exception) = ffi::unwatch_main_thread(self.queue.wake().0.as_raw_fd()) {
             REMOPTS_EXCEPTION.error([&"unload", &exception]);
         }
         self.queue.let_go();
-    }
-}
-
-/// Whether Kea's packet queue has room for a packet that goes on. When the queue is full, Kea drops
-/// the packet that has waited longest. Three quarters of the queue are left to new packets: in a storm of
-/// 5,000 clients within a second, with half of the queue Kea still dropped one packet in a hundred.
-fn has_room() -> bool {
-    match (ffi::packet_queue_length(), ffi::packet_queue_limit()) {
-        (Ok(length), Ok(limit)) => limit == 0 || length <= limit / 4,
-        // Without figures, packets go on at once.
-        _ => true,
     }
 }

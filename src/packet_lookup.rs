@@ -2,8 +2,8 @@
 //! One packet's lookup, between its callouts.
 //!
 //! pkt4_receive makes it, Kea's callout context keeps it, subnet4_select finds the answer,
-//! pkt4_send writes the answer. The callouts run in packet threads, a parked packet goes on from
-//! Kea's main thread. A bug in a callout (a panic, an exception of Kea's) costs this packet alone,
+//! pkt4_send writes the answer. The callouts run in packet threads. A parked packet goes on from the
+//! runtime's thread, or from Kea's main thread: see [`crate::main_thread`]. A bug in a callout (a panic, an exception of Kea's) costs this packet alone,
 //! and counts as a failed lookup.
 
 use std::fmt::Display;
@@ -395,9 +395,11 @@ impl PacketLookup {
                     self.0.debug(&REMOPTS_SUPERSEDED);
                     statistics::SUPERSEDED.count();
                 }
-                match instance.places.take(ffi::packet_threads()?) {
+                let packet_threads = ffi::packet_threads()?;
+                match instance.places.take(packet_threads) {
                     Some(place) => {
-                        self.park(instance, query, callout, place)?;
+                        // Without packet threads, the main thread handles packets.
+                        self.park(instance, query, callout, place, packet_threads > 0)?;
                         return Ok(None);
                     }
                     None => {
@@ -410,18 +412,20 @@ impl PacketLookup {
         Ok(Some(self.0.settle(outcome, query)))
     }
 
-    /// Parks the packet until the engine has the outcome.
+    /// Parks the packet until the engine has the outcome. `at_once`: any thread may resume it, where
+    /// Kea's main thread allows it.
     fn park(
         &self,
         instance: &Instance,
         query: &Packet,
         callout: &Callout,
         place: Place,
+        at_once: bool,
     ) -> Result<(), cxx::Exception> {
         let packet = ParkedPacket::park(callout, query, place)?;
         let (question, lookup) = (self.0.question.clone(), Arc::clone(&self.0));
         let main_thread = instance.main_thread.queue();
-        instance.places.wait(&instance.engine, question, packet, lookup, main_thread);
+        instance.places.wait(&instance.engine, question, packet, lookup, main_thread, at_once);
         Ok(())
     }
 
@@ -506,6 +510,8 @@ fn wait(instance: &Instance, question: &Question) -> Outcome {
 
 impl Ending<ParkedPacket> for Lookup {
     fn end(&self, outcome: Outcome, packet: ParkedPacket) {
+        // What this thread did for the packet before.
+        reservations::forget_cached();
         let failed = Verdict::on(&Outcome::Failed, self.terms);
         let verdict = guard(failed, || self.settle(outcome, packet.query()));
         // The error says that there is an outcome: the bug came after it.

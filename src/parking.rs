@@ -2,7 +2,8 @@
 //! A packet in Kea's parking lot, where it waits for its answer. Who ends the waiting is decided in
 //! core.
 //!
-//! [`crate::packet_lookup`] parks packets in packet threads, and resumes them on Kea's main thread.
+//! [`crate::packet_lookup`] parks packets in packet threads, and resumes them as work of Kea's main
+//! thread: [`crate::main_thread`].
 
 use cxx::UniquePtr;
 use remote_opts_core::parking::{self, Place};
@@ -14,7 +15,7 @@ use crate::statistics::PARKED_MOST;
 /// The places for the packets of one configuration.
 pub type ParkingPlaces = parking::ParkingPlaces<ParkedPacket>;
 
-/// A packet in Kea's parking lot. It must be ended by [`resume`](Self::resume), on Kea's main
+/// A packet in Kea's parking lot. It must be ended by [`resume`](Self::resume), as work of Kea's main
 /// thread, or by [`let_go`](parking::Parked::let_go), on any thread.
 pub struct ParkedPacket {
     packet: UniquePtr<Parked>,
@@ -29,12 +30,13 @@ impl ParkedPacket {
         Ok(ParkedPacket { packet: ffi::park(callout, query)?, place })
     }
 
-    /// The parked query. Main thread.
+    /// The parked query. As work of the main thread.
     pub fn query(&self) -> &Packet {
         self.packet.query()
     }
 
-    /// Has Kea go on with the packet. Where Kea cannot, the failure is logged. Main thread.
+    /// Has Kea go on with the packet. Where Kea cannot, the failure is logged. As work of the main
+    /// thread.
     pub fn resume(mut self) {
         log_failure(self.packet.pin_mut().resume());
         // Not before: the packet has left the lot now. A place that is free too early lets Kea meet

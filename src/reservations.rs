@@ -207,7 +207,7 @@ pub struct Held(Arc<Reservation>);
 impl Held {
     /// Holds a reservation for the client of this query, in these subnets: the query's own and the
     /// other subnets of its shared network. The error is an exception of Kea's. Packet thread, or
-    /// Kea's main thread for a query that is parked.
+    /// the thread that resumes the query.
     pub fn new(
         query: &Packet,
         subnets: Vec<u32>,
@@ -355,7 +355,7 @@ pub fn are_held() -> bool {
 }
 
 /// Kea works on a packet that has no reservation, in this subnet. The error is an exception of
-/// Kea's. Packet thread, or Kea's main thread for a query that is parked.
+/// Kea's. Packet thread, or the thread that resumes the query.
 pub fn none_for(query: &Packet, subnet: u32) -> Result<(), cxx::Exception> {
     forget_client(query, &[subnet])
 }
@@ -430,7 +430,7 @@ impl Reservation {
 }
 
 /// The numbers of a subnet and of the other subnets of its shared network. The error is an
-/// exception of Kea's. Packet thread, or Kea's main thread.
+/// exception of Kea's. Packet thread, or the thread that resumes a query.
 pub fn network(subnet: u32) -> Result<Vec<u32>, cxx::Exception> {
     let mut subnets = Vec::new();
     ffi::read_network(subnet, &mut subnets)?;
@@ -548,7 +548,7 @@ fn note_cached(subnet: u32, identifier: &Identifier) {
 /// Takes what this thread has given Kea out of Kea's cache of reservations (libdhcp_host_cache):
 /// the next answer may say something else, and the cache forgets nothing by itself. Kea puts it
 /// there after the library has given it, so this runs at the next callout of the thread, or at its
-/// next work. Packet thread, or Kea's main thread.
+/// next work. Packet thread, or a thread that resumes queries.
 pub fn forget_cached() {
     let cached = CACHED.with_borrow_mut(std::mem::take);
     for (subnet, Identifier { kind, value }) in cached {

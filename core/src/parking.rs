@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Places in the server's parking lot, and the packets that wait there for their answers.
 //!
-//! The Kea adapter parks packets in packet threads, and resumes them on the main thread. A client
-//! has one place, whatever it sends: packets of one client that go on together run together in the
+//! The Kea adapter parks packets in packet threads, and resumes them on the main thread or, where the
+//! main thread allows it, on the thread that has the outcome. A client has one place, whatever it sends: packets of one client that go on together run together in the
 //! server, and are offered different addresses.
 
 use std::collections::HashMap;
@@ -19,8 +19,8 @@ use crate::work::{Queue, Wake, Work};
 /// The limit where nobody says: Kea's default of `parked-packet-limit`.
 pub(crate) const PARKED_PACKET_LIMIT: usize = 256;
 
-/// A packet in the server's parking lot. Somebody must end its waiting once: [`Ending::end`], on the
-/// main thread, or [`Parked::let_go`], on any thread.
+/// A packet in the server's parking lot. Somebody must end its waiting once: [`Ending::end`], as work
+/// of the main thread, or [`Parked::let_go`], on any thread.
 pub trait Parked: Send + 'static {
     /// Has the server forget the packet: its client gets no reply. Any thread.
     fn let_go(self);
@@ -28,7 +28,8 @@ pub trait Parked: Send + 'static {
 
 /// A packet's lookup, which ends the packet's waiting.
 pub trait Ending<P>: Send + Sync + 'static {
-    /// Has the server go on with the packet, or lets go of it, as the outcome says. Main thread.
+    /// Has the server go on with the packet, or lets go of it, as the outcome says. Main thread, or
+    /// a thread that does its work at once: see [`Queue::give`].
     fn end(&self, outcome: Outcome, packet: P);
 }
 
@@ -139,7 +140,8 @@ impl<P: Parked> ParkingPlaces<P> {
     }
 
     /// Keeps a parked packet until the engine has its outcome, with which `lookup` ends the packet's
-    /// waiting, as work of the main thread. Packet thread.
+    /// waiting: as work of the main thread, or (`at_once`) in the thread that has the outcome, where
+    /// the main thread allows it. Packet thread.
     pub fn wait<F: Fetch, W: Wake>(
         self: &Arc<Self>,
         engine: &LookupEngine<F>,
@@ -147,12 +149,16 @@ impl<P: Parked> ParkingPlaces<P> {
         packet: P,
         lookup: Arc<impl Ending<P>>,
         main_thread: &Arc<Queue<W>>,
+        at_once: bool,
     ) {
         let slot = self.keep(&question, packet);
         let client = Arc::clone(&question.transaction.client);
         let waiting = Waiting { places: Arc::clone(self), slot, client, lookup };
         let main_thread = Arc::clone(main_thread);
-        engine.wait(question, Box::new(move |outcome| waiting.deliver(outcome, &main_thread)));
+        engine.wait(
+            question,
+            Box::new(move |outcome| waiting.deliver(outcome, &main_thread, at_once)),
+        );
     }
 
     /// Keeps a parked packet until [`ParkingPlaces::take_out`].
@@ -209,12 +215,12 @@ struct Waiting<P: Parked, L: Ending<P>> {
 
 impl<P: Parked, L: Ending<P>> Waiting<P, L> {
     /// Takes the outcome from the engine. Called in any thread.
-    fn deliver<W: Wake>(self, outcome: Outcome, main_thread: &Queue<W>) {
+    fn deliver<W: Wake>(self, outcome: Outcome, main_thread: &Queue<W>, at_once: bool) {
         match outcome {
             Outcome::LetGo => self.let_go(),
             // The client's next packet has taken the place: there is nothing to do.
             _ if self.slot.is_empty() => {}
-            outcome => main_thread.give(Box::new(Settled { waiting: self, outcome })),
+            outcome => main_thread.give(Box::new(Settled { waiting: self, outcome }), at_once),
         }
     }
 
@@ -237,7 +243,7 @@ impl<P: Parked, L: Ending<P>> Drop for Waiting<P, L> {
     }
 }
 
-/// A parked packet whose lookup has an outcome, on its way to the main thread.
+/// A parked packet whose lookup has an outcome.
 struct Settled<P: Parked, L: Ending<P>> {
     waiting: Waiting<P, L>,
     outcome: Outcome,

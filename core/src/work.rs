@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Work for one thread: any thread gives work, and this one thread alone does it.
+//! Work for one thread: any thread gives work, and this one thread does it, or allows that the giver
+//! does it at once.
 //!
-//! The Kea adapter resumes parked packets so, on Kea's main thread.
+//! The Kea adapter resumes parked packets so. The thread is Kea's main thread, which allows it but
+//! for the time in which it configures or ends the server.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -14,16 +16,16 @@ use crate::sync::{Instant, Mutex, MutexGuard};
 /// look, so that it fills the room no faster than it becomes free.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Work that the thread does once.
+/// Work that is done once.
 pub trait Work: Send {
-    /// Does the work. The thread of the work.
+    /// Does the work. The thread of the work, or the thread that gives the work.
     fn run(self: Box<Self>);
 
     /// Ends the work undone, because the library is being unloaded. The thread of the work.
     fn let_go(self: Box<Self>);
 }
 
-/// Wakes the thread of the work.
+/// Wakes the thread of the work, and knows how much work there may be.
 pub trait Wake: Send + Sync + 'static {
     /// Has the thread call [`Queue::run`] soon. Any thread.
     fn wake(&self);
@@ -31,12 +33,18 @@ pub trait Wake: Send + Sync + 'static {
     /// Notes that the thread is awake: a later [`Wake::wake`] wakes it again. The thread of the
     /// work.
     fn awake(&self);
+
+    /// Whether there is room for what the work leads to. The thread that does the work.
+    fn has_room(&self) -> bool;
 }
 
 /// The work that is left, and what wakes the thread for it.
 pub struct Queue<W> {
     wake: W,
     waiting: Mutex<VecDeque<Waiting>>,
+    /// Whether the thread allows that the giver does the work at once. Locked while a giver does:
+    /// who forbids it waits until nobody does it any more.
+    at_once: Mutex<bool>,
 }
 
 /// One piece of work.
@@ -47,9 +55,9 @@ struct Waiting {
 }
 
 impl<W: Wake> Queue<W> {
-    /// A queue without work. `wake` wakes the thread.
+    /// A queue without work. `wake` wakes the thread. Work may be done at once.
     pub fn new(wake: W) -> Arc<Self> {
-        Arc::new(Queue { wake, waiting: Mutex::default() })
+        Arc::new(Queue { wake, waiting: Mutex::default(), at_once: Mutex::new(true) })
     }
 
     /// What wakes the thread.
@@ -57,8 +65,22 @@ impl<W: Wake> Queue<W> {
         &self.wake
     }
 
-    /// Leaves work to be done soon. Work is done in the order in which it is given. Any thread.
-    pub fn give(&self, work: Box<dyn Work>) {
+    /// Allows or forbids that givers do work at once. Forbidden, none does when the function returns.
+    /// The thread of the work.
+    pub fn allow_at_once(&self, allowed: bool) {
+        *self.at_once.lock().unwrap_or_else(PoisonError::into_inner) = allowed;
+    }
+
+    /// Does the work at once, where the giver can (`at_once`), the thread allows it, and there is
+    /// room for it. Otherwise leaves it to be done soon. Work is done in the order in which it is
+    /// given. Any thread. The work must not give work.
+    pub fn give(&self, work: Box<dyn Work>, at_once: bool) {
+        if at_once {
+            let allowed = self.at_once.lock().unwrap_or_else(PoisonError::into_inner);
+            if *allowed && self.waiting().is_empty() && self.wake.has_room() {
+                return guard((), || work.run());
+            }
+        }
         let is_first = {
             let mut waiting = self.waiting();
             waiting.push_back(Waiting { since: Instant::now(), work });
@@ -72,13 +94,13 @@ impl<W: Wake> Queue<W> {
 
     /// Does the work that is there and has room; true when work is left, for which the thread must
     /// look again. Called on the thread when it has been woken.
-    pub fn run(&self, has_room: impl Fn() -> bool) -> bool {
+    pub fn run(&self) -> bool {
         // Before the work is taken: work that is given later wakes again.
         self.wake.awake();
         let mut present = std::mem::take(&mut *self.waiting());
         let mut forced = false;
         while let Some(first) = present.front() {
-            if !has_room() {
+            if !self.wake.has_room() {
                 if forced || first.since.elapsed() < PATIENCE {
                     break;
                 }
@@ -111,7 +133,6 @@ impl<W: Wake> Queue<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -120,16 +141,24 @@ mod tests {
     type Done = Arc<Mutex<Vec<&'static str>>>;
 
     /// Counts how often the thread was woken since it was awake.
-    #[derive(Default)]
-    struct Counting(AtomicUsize);
+    struct Counting {
+        woken: AtomicUsize,
+        /// For how many pieces of work there is room.
+        room: AtomicUsize,
+    }
 
     impl Wake for Counting {
         fn wake(&self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.woken.fetch_add(1, Ordering::Relaxed);
         }
 
         fn awake(&self) {
-            self.0.store(0, Ordering::Relaxed);
+            self.woken.store(0, Ordering::Relaxed);
+        }
+
+        fn has_room(&self) -> bool {
+            let one_less = |room: usize| room.checked_sub(1);
+            self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
         }
     }
 
@@ -148,16 +177,23 @@ mod tests {
     }
 
     fn queue() -> (Arc<Queue<Counting>>, Done) {
-        (Queue::new(Counting::default()), Done::default())
+        let counting = Counting { woken: AtomicUsize::new(0), room: AtomicUsize::new(100) };
+        (Queue::new(counting), Done::default())
     }
 
     fn give(queue: &Queue<Counting>, done: &Done, name: &'static str, let_go: &'static str) {
-        queue.give(Box::new(Noted(Arc::clone(done), name, let_go)));
+        queue.give(Box::new(Noted(Arc::clone(done), name, let_go)), false);
+    }
+
+    /// Has the thread look at the work, while there is room for so many pieces.
+    fn run(queue: &Queue<Counting>, room: usize) -> bool {
+        queue.wake().room.store(room, Ordering::Relaxed);
+        queue.run()
     }
 
     /// How often the thread was woken since it was awake.
     fn woken(queue: &Queue<Counting>) -> usize {
-        queue.wake().0.load(Ordering::Relaxed)
+        queue.wake().woken.load(Ordering::Relaxed)
     }
 
     /// What was done since it was asked last.
@@ -171,9 +207,9 @@ mod tests {
         for name in ["a", "b", "c"] {
             give(&queue, &done, name, "");
         }
-        assert!(!queue.run(|| true));
+        assert!(!run(&queue, 100));
         assert_eq!(take(&done), ["a", "b", "c"]);
-        assert!(!queue.run(|| true));
+        assert!(!run(&queue, 100));
         assert_eq!(take(&done), [""; 0]);
     }
 
@@ -184,7 +220,7 @@ mod tests {
         give(&queue, &done, "a", "");
         give(&queue, &done, "b", "");
         assert_eq!(woken(&queue), 1);
-        queue.run(|| true);
+        run(&queue, 100);
         assert_eq!(woken(&queue), 0);
         give(&queue, &done, "c", "");
         assert_eq!(woken(&queue), 1);
@@ -195,12 +231,11 @@ mod tests {
         let (queue, done) = queue();
         give(&queue, &done, "a", "");
         give(&queue, &done, "b", "");
-        assert!(queue.run(|| false));
-        let room = Cell::new(1);
-        assert!(queue.run(|| room.replace(room.get() - 1) > 0));
+        assert!(run(&queue, 0));
+        assert!(run(&queue, 1));
         assert_eq!(take(&done), ["a"]);
         give(&queue, &done, "c", "");
-        assert!(!queue.run(|| true));
+        assert!(!run(&queue, 100));
         assert_eq!(take(&done), ["b", "c"]);
     }
 
@@ -211,15 +246,36 @@ mod tests {
         give(&queue, &done, "b", "");
         tokio::time::advance(PATIENCE - Duration::from_millis(1)).await;
         give(&queue, &done, "c", "");
-        assert!(queue.run(|| false));
+        assert!(run(&queue, 0));
         assert_eq!(take(&done), [""; 0]);
         tokio::time::advance(Duration::from_millis(1)).await;
         for expected in ["a", "b"] {
-            assert!(queue.run(|| false));
+            assert!(run(&queue, 0));
             assert_eq!(take(&done), [expected]);
         }
-        assert!(queue.run(|| false));
+        assert!(run(&queue, 0));
         assert_eq!(take(&done), [""; 0], "c has not waited long");
+    }
+
+    #[tokio::test]
+    async fn the_giver_does_the_work_at_once_where_it_may() {
+        let (queue, done) = queue();
+        let give_at_once = |name| queue.give(Box::new(Noted(Arc::clone(&done), name, "")), true);
+        give_at_once("a");
+        give_at_once("bug");
+        assert_eq!((take(&done), woken(&queue)), (vec!["a"], 0));
+        queue.allow_at_once(false);
+        give_at_once("b");
+        assert_eq!((take(&done), woken(&queue)), (vec![], 1));
+        queue.allow_at_once(true);
+        // Behind the work that waits.
+        give_at_once("c");
+        assert_eq!(take(&done), [""; 0]);
+        assert!(!run(&queue, 100));
+        assert_eq!(take(&done), ["b", "c"]);
+        queue.wake().room.store(0, Ordering::Relaxed);
+        give_at_once("d");
+        assert_eq!((take(&done), woken(&queue)), (vec![], 1), "no room");
     }
 
     #[tokio::test]
@@ -228,7 +284,7 @@ mod tests {
         for name in ["a", "bug", "b"] {
             give(&queue, &done, name, "");
         }
-        assert!(!queue.run(|| true));
+        assert!(!run(&queue, 100));
         assert_eq!(take(&done), ["a", "b"]);
     }
 
@@ -237,9 +293,9 @@ mod tests {
         let (queue, done) = queue();
         give(&queue, &done, "a", "A");
         give(&queue, &done, "b", "B");
-        assert!(queue.run(|| false));
+        assert!(run(&queue, 0));
         queue.let_go();
         assert_eq!(take(&done), ["A", "B"]);
-        assert!(!queue.run(|| true));
+        assert!(!run(&queue, 100));
     }
 }

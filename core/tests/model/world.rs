@@ -56,6 +56,8 @@ enum Fate {
 pub struct Ledger {
     pub phase: Phase,
     main_thread: ThreadId,
+    /// Whether other threads than the main thread may resume packets.
+    at_once: bool,
     packet_threads: Vec<ThreadId>,
     fates: Vec<Fate>,
     /// How many lookups of parked packets are in memory.
@@ -84,8 +86,8 @@ impl Ledger {
         if is_late {
             self.fault(format!("packet {packet} is {fate:?} by a library that is {phase:?}"));
         }
-        if fate == Fate::Resumed && thread::current().id() != self.main_thread {
-            self.fault(format!("packet {packet} is resumed, and not by the main thread"));
+        if fate == Fate::Resumed && !self.at_once && thread::current().id() != self.main_thread {
+            self.fault(format!("packet {packet} is resumed while the main thread forbids it"));
         }
         self.fates[packet] = fate;
         before == Fate::Parked
@@ -147,6 +149,10 @@ pub struct Ring(Arc<Bell>);
 impl Wake for Ring {
     fn wake(&self) {
         self.0.change(|state| state.is_woken = true);
+    }
+
+    fn has_room(&self) -> bool {
+        any(3) > 0
     }
 
     fn awake(&self) {
@@ -312,6 +318,7 @@ impl World {
         let ledger = Shared(Arc::new(Mutex::new(Ledger {
             phase: Phase::Loaded,
             main_thread: thread::current().id(),
+            at_once: true,
             packet_threads: Vec::new(),
             fates: Vec::new(),
             lookups: 0,
@@ -392,7 +399,7 @@ impl World {
         let (ledger, bell) = (self.ledger.clone(), Arc::clone(&self.bell));
         let packet = ModelPacket { number, ledger, bell, place: Some(place) };
         let lookup = ModelLookup::new(&self.ledger);
-        self.places.wait(&self.engine, question, packet, lookup, &self.queue);
+        self.places.wait(&self.engine, question, packet, lookup, &self.queue, true);
     }
 
     /// A command, or the end of an exchange.
@@ -417,7 +424,7 @@ impl World {
 
     /// Does what there is to do for the main thread. Main thread.
     pub fn run_work(&self) {
-        if self.queue.run(|| any(3) > 0) {
+        if self.queue.run() {
             let queue = Arc::clone(&self.queue);
             let again = Instant::now() + Duration::from_millis(1);
             self.runtime.spawn(async move {
@@ -437,6 +444,17 @@ impl World {
         assert_eq!(self.engine.under_way(), (0, 0), "lookups are under way that nobody ends");
     }
 
+    /// Allows or forbids that other threads than the main thread resume packets. Main thread.
+    pub fn allow_at_once(&self, allowed: bool) {
+        if allowed {
+            self.ledger.lock().at_once = true;
+        }
+        self.queue.allow_at_once(allowed);
+        if !allowed {
+            self.ledger.lock().at_once = false;
+        }
+    }
+
     /// Closes the engine, at any time. Main thread.
     pub fn close(&self) {
         self.ledger.lock().phase = Phase::Closing;
@@ -447,6 +465,7 @@ impl World {
     /// Ends the library in the order in which `instance::unload` of the adapter ends it, and sees
     /// whether something is left. Kea's packet threads have ended. Main thread.
     pub fn unload(self: Arc<Self>) {
+        self.allow_at_once(false);
         self.close();
         self.runtime.end();
         self.queue.let_go();
@@ -454,7 +473,7 @@ impl World {
         *self.listener.0.lock().unwrap() = None;
         // What comes late comes now.
         (0..3).for_each(|_| thread::yield_now());
-        self.queue.run(|| true);
+        self.queue.run();
         assert_eq!(self.places.taken(), 0, "places are taken");
         for (client, xid) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             assert!(!self.places.has(&transaction(client, xid)), "a client has a parked packet");
