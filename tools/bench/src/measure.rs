@@ -26,7 +26,7 @@ pub struct Bench {
 }
 
 /// How many turns at the fixed load each case has in a round.
-const TURNS: usize = 4;
+const TURNS: usize = 6;
 
 /// A case whose server runs, and whose first clients came.
 struct Ready<'a> {
