@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Work for one thread: any thread gives work, and this one thread does it, or allows that the giver
-//! does it at once.
+//! Work for one thread: any thread gives work, and this one thread does it, or allows that the
+//! giver does it at once.
 //!
 //! The Kea adapter resumes parked packets so. The thread is Kea's main thread, which allows it but
 //! for the time in which it configures or ends the server.
@@ -65,15 +65,15 @@ impl<W: Wake> Queue<W> {
         &self.wake
     }
 
-    /// Allows or forbids that givers do work at once. Forbidden, none does when the function returns.
-    /// The thread of the work.
+    /// Allows or forbids that givers do work at once. Forbidden, none does when the function
+    /// returns. The thread of the work.
     pub fn allow_at_once(&self, allowed: bool) {
         *self.at_once.lock().unwrap_or_else(PoisonError::into_inner) = allowed;
     }
 
     /// Does the work at once, where the giver can (`at_once`), the thread allows it, and there is
-    /// room for it. Otherwise leaves it to be done soon. Work is done in the order in which it is
-    /// given. Any thread. The work must not give work.
+    /// room for it. Otherwise leaves it to be done soon. Work that waits is done in the order in
+    /// which it is given. Any thread. The work must not give work.
     pub fn give(&self, work: Box<dyn Work>, at_once: bool) {
         if at_once {
             let allowed = self.at_once.lock().unwrap_or_else(PoisonError::into_inner);
