@@ -172,7 +172,7 @@ pub fn unload() {
     let Some(instance) = replace(None) else {
         return;
     };
-    // Kea has forbidden it before, in the critical section in which it unloads.
+    // From here on no other thread resumes a packet. In a critical section none does anyway.
     instance.main_thread.queue().allow_at_once(false);
     let waiting = instance.places.taken();
     statistics::IN_FLIGHT_MOST.note(instance.engine.take_most_in_flight());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Work for Kea's main thread: parked packets are resumed by it, or while it allows it.
+//! Work for Kea's main thread: it resumes parked packets, or allows other threads to.
 //!
 //! Kea's main thread configures and ends the server. Without multi-threading it is also the thread
 //! that handles packets. With multi-threading, whoever has a packet's outcome resumes the packet at
@@ -89,7 +89,6 @@ impl MainThread {
 
 impl Drop for MainThread {
     fn drop(&mut self) {
-        self.queue.allow_at_once(false);
         if let Err(exception) = ffi::unwatch_main_thread(self.queue.wake().0.as_raw_fd()) {
             REMOPTS_EXCEPTION.error([&"unload", &exception]);
         }

@@ -2,9 +2,9 @@
 //! One packet's lookup, between its callouts.
 //!
 //! pkt4_receive makes it, Kea's callout context keeps it, subnet4_select finds the answer,
-//! pkt4_send writes the answer. The callouts run in packet threads. A parked packet goes on from the
-//! runtime's thread, or from Kea's main thread: see [`crate::main_thread`]. A bug in a callout (a panic, an exception of Kea's) costs this packet alone,
-//! and counts as a failed lookup.
+//! pkt4_send writes the answer. The callouts run in packet threads. A parked packet goes on from
+//! the runtime's thread, or from Kea's main thread: see [`crate::main_thread`]. A bug in a callout
+//! (a panic, an exception of Kea's) costs this packet alone, and counts as a failed lookup.
 
 use std::fmt::Display;
 use std::net::Ipv4Addr;

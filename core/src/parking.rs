@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Places in the server's parking lot, and the packets that wait there for their answers.
 //!
-//! The Kea adapter parks packets in packet threads, and resumes them on the main thread or, where the
-//! main thread allows it, on the thread that has the outcome. A client has one place, whatever it sends: packets of one client that go on together run together in the
-//! server, and are offered different addresses.
+//! The Kea adapter parks packets in packet threads. It resumes them on the main thread or, where the
+//! main thread allows it, on the thread that has the outcome. A client has one place, whatever it
+//! sends: packets of one client that go on together run together in the server, and are offered
+//! different addresses.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;

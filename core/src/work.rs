@@ -2,8 +2,8 @@
 //! Work for one thread: any thread gives work, and this one thread does it, or allows that the
 //! giver does it at once.
 //!
-//! The Kea adapter resumes parked packets so. The thread is Kea's main thread, which allows it but
-//! for the time in which it configures or ends the server.
+//! The Kea adapter resumes parked packets so. The thread is Kea's main thread, which allows it except
+//! while it configures or ends the server.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -25,7 +25,7 @@ pub trait Work: Send {
     fn let_go(self: Box<Self>);
 }
 
-/// Wakes the thread of the work, and knows how much work there may be.
+/// Wakes the thread of the work, and knows whether there is room for what the work leads to.
 pub trait Wake: Send + Sync + 'static {
     /// Has the thread call [`Queue::run`] soon. Any thread.
     fn wake(&self);

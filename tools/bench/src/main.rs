@@ -187,7 +187,7 @@ fn run(
     ensure!(!cfg!(debug_assertions), "the benchmark must be built with --release");
     raise_descriptor_limit()?;
     let scenarios = chosen(
-        |name| name.contains(only),
+        &[only.to_owned()],
         match peer {
             None => scenario::all(quick),
             Some(Peer::Radius) => scenario::beside_radius(),
@@ -292,10 +292,13 @@ fn storm(
     Ok(())
 }
 
-/// The cases of `all` whose name is wanted, and the cases beside which these stand.
-fn chosen(is_wanted: impl Fn(&str) -> bool, mut all: Vec<Scenario>) -> Result<Vec<Scenario>> {
-    let chosen: Vec<_> = all.iter().filter(|one| is_wanted(&one.name)).cloned().collect();
-    ensure!(!chosen.is_empty(), "no case has such a name");
+/// The cases of `all` whose name contains one of `parts`, and the cases beside which these stand.
+/// Without `parts`, all cases.
+fn chosen(parts: &[String], mut all: Vec<Scenario>) -> Result<Vec<Scenario>> {
+    let is_wanted =
+        |one: &&Scenario| parts.is_empty() || parts.iter().any(|part| one.name.contains(part));
+    let chosen: Vec<_> = all.iter().filter(is_wanted).cloned().collect();
+    ensure!(!chosen.is_empty(), "no case has {} in its name", parts.join(" or "));
     all.retain(|one| {
         let is = |name: &String| *name == one.name;
         chosen.iter().any(|other| is(&other.name) || other.beside.as_ref().is_some_and(is))
@@ -322,8 +325,7 @@ fn bench(rounds: usize, seconds: f64, load: f64) -> Bench {
 /// Processor time at a fixed load, in turn.
 fn cost(bench: &Bench, names: &[String]) -> Result<()> {
     raise_descriptor_limit()?;
-    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part));
-    let scenarios = chosen(is_wanted, scenario::all(names.is_empty()))?;
+    let scenarios = chosen(names, scenario::all(names.is_empty()))?;
     let mut cases: Vec<_> = scenarios.iter().map(case).collect();
     bench.fixed(&scenarios, |found| {
         for (case, fixed) in cases.iter_mut().zip(found) {

@@ -65,7 +65,7 @@ pub struct Case {
     pub beside: Option<String>,
     /// Kea's packet threads.
     pub threads: usize,
-    /// What was measured at a fixed load, one entry for each turn. A round has some turns.
+    /// What was measured at a fixed load, one entry for each turn. A round has several.
     pub fixed: Vec<Fixed>,
     /// The highest rates at which at most one exchange in a hundred is lost, in exchanges
     /// (DISCOVER, OFFER, REQUEST, ACK) a second: one entry for each round. Empty where the case has
