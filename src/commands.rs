@@ -484,7 +484,7 @@ fn insert(instance: &Instance, arguments: &mut Arguments) -> Result<Reply, Strin
     let stale_for = arguments.number(STALE_FOR, 0..=LONGEST_LIFE, TAKES_STALE_FOR)?;
     let request = arguments.needed_request()?;
     let known = instance.query_names();
-    if let Some((name, _)) = request.values().iter().find(|(name, _)| !known.contains(&&**name)) {
+    if let Some((name, _)) = request.values().find(|(name, _)| !known.contains(name)) {
         return Err(format!(
             "argument \"query\" has the name {name:?}, and the parameter \"query\" has {known:?}"
         ));
@@ -529,8 +529,10 @@ fn remove(instance: &Instance, arguments: &mut Arguments) -> Result<Reply, Strin
             if wanted.is_empty() {
                 return Err(refused(WITH_SUB_OPTIONS, &with, TAKES_SUB_OPTIONS));
             }
-            engine
-                .remove_all(|request| wanted.iter().all(|one| request.sub_options().contains(one)))
+            let has = |request: &Request, (code, payload): &(u8, Vec<u8>)| {
+                request.sub_options().any(|found| found == (*code, payload.as_slice()))
+            };
+            engine.remove_all(|request| wanted.iter().all(|one| has(request, one)))
         }
         (None, None, Some(prefix)) => {
             let text = prefix.as_str().filter(|text| !text.is_empty());
@@ -609,10 +611,10 @@ fn add_life(shown: &mut Value, entry: &Entry) {
 
 /// Adds a request as commands take it.
 fn add_request(shown: &mut Value, request: &Request) {
-    let sub_options = request.sub_options().iter();
+    let sub_options = request.sub_options();
     let sub_options =
         sub_options.map(|(code, payload)| (code.to_string(), hexadecimal::encode(payload).into()));
-    let values = request.values().iter().map(|(name, value)| (name.to_string(), text(value)));
+    let values = request.values().map(|(name, value)| (name.to_owned(), text(value)));
     shown["sub-options"] = Value::Object(sub_options.collect());
     shown["query"] = Value::Object(values.collect());
 }
@@ -665,10 +667,9 @@ mod tests {
             "query": {"mac": "é", "raw": {"hex": "00FF"}, "none": ""},
         }));
         let request = { request }.needed_request().unwrap();
-        let expected = [(1, b"foo".to_vec()), (2, b"ba".to_vec()), (9, Vec::new())];
-        assert_eq!(request.sub_options(), expected);
-        let values: Vec<_> =
-            request.values().iter().map(|(name, value)| (&**name, text(value))).collect();
+        let expected: [(u8, &[u8]); 3] = [(1, b"foo"), (2, b"ba"), (9, b"")];
+        assert_eq!(request.sub_options().collect::<Vec<_>>(), expected);
+        let values: Vec<_> = request.values().map(|(name, value)| (name, text(value))).collect();
         assert_eq!(values, [("mac", json!("é")), ("raw", json!({"hex": "00FF"}))]);
     }
 

@@ -21,7 +21,7 @@ use remote_opts_core::filter::{is_edited, message_type};
 use remote_opts_core::guard::guard;
 use remote_opts_core::lookup::{Outcome, Question, Source};
 use remote_opts_core::parking::{Ending, Parked, Place};
-use remote_opts_core::request::Request;
+use remote_opts_core::request::{Request, SubOptions};
 use remote_opts_core::throttle::Throttle;
 
 use crate::encode::Encoder;
@@ -34,7 +34,7 @@ use crate::log::{
     REMOPTS_RETRANSMISSION, REMOPTS_STALE, REMOPTS_SUPERSEDED,
 };
 use crate::parking::ParkedPacket;
-use crate::query::{self, Admission, SubOptions};
+use crate::query::{self, Admission};
 use crate::reply::{self, Written};
 use crate::reservations::{self, Held, Standing};
 use crate::statistics::{self, Counter};
@@ -223,7 +223,7 @@ fn renewed(
     let is_own = own.is_some();
     let request = own.or_else(|| instance.engine.request_of_unknown_owner(address));
     let Some(request) = request else { return Ok(None) };
-    let is_other_port = !sub_options.is_empty() && sub_options != request.sub_options();
+    let is_other_port = !sub_options.is_empty() && !request.has(sub_options);
     if is_other_port || !ffi::holds_lease(query)? {
         return Ok(None);
     }

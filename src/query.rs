@@ -15,7 +15,7 @@ use remote_opts_core::config::{ConfigError, parameter};
 use remote_opts_core::event::Label;
 use remote_opts_core::filter::{self, Filter, message_type};
 use remote_opts_core::hexadecimal;
-use remote_opts_core::request::{self, Request, ServiceUrl};
+use remote_opts_core::request::{self, Request, ServiceUrl, SubOptions};
 use remote_opts_core::throttle::Throttle;
 
 use crate::ffi::{self, Expression, Packet};
@@ -36,9 +36,6 @@ pub enum Admission {
     /// No client is looked up for a query of this message type.
     OtherMessageType,
 }
-
-/// Sub-options of option 82: code and payload.
-pub type SubOptions = Vec<(u8, Vec<u8>)>;
 
 /// Reads queries as one configuration says. Any packet thread.
 pub struct QueryReader {
@@ -161,7 +158,7 @@ impl QueryReader {
     /// The sub-options of option 82 that name this query's client. The error is an exception of
     /// Kea's.
     pub fn sub_options(&self, query: &Packet) -> Result<SubOptions, cxx::Exception> {
-        if self.relay_counts(query)? { sub_options(query) } else { Ok(SubOptions::new()) }
+        if self.relay_counts(query)? { sub_options(query) } else { Ok(SubOptions::default()) }
     }
 
     /// What to ask about this query's client, which these sub-options of option 82 name; `None` when
@@ -263,14 +260,14 @@ fn value_parameter(name: &str) -> String {
     format!("{}: {name}", parameter::QUERY.name)
 }
 
-/// The sub-options of option 82 that name a client: code and payload.
+/// The sub-options of option 82 that name a client.
 fn sub_options(query: &Packet) -> Result<SubOptions, cxx::Exception> {
-    let mut sub_options = SubOptions::with_capacity(request::SUB_OPTIONS.len());
+    let mut sub_options = SubOptions::default();
     for code in request::SUB_OPTIONS {
-        let mut payload = Vec::new();
-        if query.read_sub_option(request::RELAY_AGENT_INFORMATION, code, &mut payload)? {
-            sub_options.push((code, payload));
-        }
+        let read = |payload: &mut _| {
+            query.read_sub_option(request::RELAY_AGENT_INFORMATION, code, payload)
+        };
+        sub_options.add(code, read)?;
     }
     Ok(sub_options)
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 
 use crate::answer::Answer;
-use crate::request::{Request, ServiceUrl};
+use crate::request::{Request, ServiceUrl, SubOptions};
 use crate::reserved::ReservedAddresses;
 
 /// The longest time that an exchange keeps its answer.
@@ -192,14 +192,9 @@ fn bytes(request: &Request, answer: Option<&Arc<Answer>>) -> usize {
 
 impl Exchange {
     /// Whether a packet with these sub-options is a REQUEST of this exchange.
-    fn is_of(
-        &self,
-        transaction: &Transaction,
-        sub_options: &[(u8, Vec<u8>)],
-        now: Instant,
-    ) -> bool {
+    fn is_of(&self, transaction: &Transaction, sub_options: &SubOptions, now: Instant) -> bool {
         let is_of_transaction = transaction.continues && self.xid == Some(transaction.xid);
-        is_of_transaction && self.request.sub_options() == sub_options && now < self.until
+        is_of_transaction && self.request.has(sub_options) && now < self.until
     }
 
     /// How many bytes the exchange takes, about.
@@ -513,7 +508,7 @@ impl Cache {
     pub fn exchange_of(
         &self,
         transaction: &Transaction,
-        sub_options: &[(u8, Vec<u8>)],
+        sub_options: &SubOptions,
         now: Instant,
     ) -> Option<Arc<Request>> {
         let exchange = self.exchanges.peek(&transaction.client)?;
@@ -527,7 +522,7 @@ impl Cache {
     pub fn reopen_exchange(
         &mut self,
         transaction: &Transaction,
-        sub_options: &[(u8, Vec<u8>)],
+        sub_options: &SubOptions,
         own: Option<&Request>,
         now: Instant,
     ) -> Option<Arc<Request>> {
@@ -751,6 +746,14 @@ mod tests {
         Arc::new(Request::new(vec![(1, number.to_be_bytes().to_vec())], Vec::new()).unwrap())
     }
 
+    fn sub_options(request: &Request) -> SubOptions {
+        request.sub_options().collect()
+    }
+
+    fn first_payload(request: &Request) -> &[u8] {
+        request.sub_options().next().unwrap().1
+    }
+
     fn nothing() -> Arc<Answer> {
         Arc::default()
     }
@@ -856,21 +859,24 @@ mod tests {
         mixed.await_retransmission(&key, &lost, Some(&answer), start, start);
         mixed.begin_exchange(&key, &discover(1, 7), Some(&answer), start + SECOND);
         assert!(mixed.has_exchanges(start + 69 * SECOND));
-        let found = cache.exchange_of(&request(1, 7), key.sub_options(), start + 9 * SECOND);
+        let found = cache.exchange_of(&request(1, 7), &sub_options(&key), start + 9 * SECOND);
         assert_eq!(found.as_ref(), Some(&key));
         // Another port.
         let port = about(2);
-        assert_eq!(cache.exchange_of(&request(1, 7), port.sub_options(), start), None);
+        assert_eq!(cache.exchange_of(&request(1, 7), &sub_options(&port), start), None);
         // A DISCOVER, another transaction, another client; and the exchange is too old.
-        assert_eq!(cache.exchange_of(&discover(1, 7), key.sub_options(), start), None);
-        assert_eq!(cache.exchange_of(&request(1, 8), key.sub_options(), start), None);
-        assert_eq!(cache.exchange_of(&request(2, 7), key.sub_options(), start), None);
-        assert_eq!(cache.exchange_of(&request(1, 7), key.sub_options(), start + 10 * SECOND), None);
+        assert_eq!(cache.exchange_of(&discover(1, 7), &sub_options(&key), start), None);
+        assert_eq!(cache.exchange_of(&request(1, 8), &sub_options(&key), start), None);
+        assert_eq!(cache.exchange_of(&request(2, 7), &sub_options(&key), start), None);
+        assert_eq!(
+            cache.exchange_of(&request(1, 7), &sub_options(&key), start + 10 * SECOND),
+            None
+        );
         cache.end_exchange_of(&discover(1, 8));
         cache.end_exchange_of(&discover(2, 7));
-        assert!(cache.exchange_of(&request(1, 7), key.sub_options(), start).is_some());
+        assert!(cache.exchange_of(&request(1, 7), &sub_options(&key), start).is_some());
         cache.end_exchange_of(&discover(1, 7));
-        assert_eq!(cache.exchange_of(&request(1, 7), key.sub_options(), start), None);
+        assert_eq!(cache.exchange_of(&request(1, 7), &sub_options(&key), start), None);
     }
 
     #[test]
@@ -879,26 +885,26 @@ mod tests {
         cache.begin_exchange(&key, &discover(1, 7), Some(&something()), start);
         cache.close_exchange(&[1]);
         assert_eq!(cache.known(&key, &request(1, 7), start + SECOND), None);
-        assert_eq!(cache.exchange_of(&request(1, 7), key.sub_options(), start + SECOND), None);
+        assert_eq!(cache.exchange_of(&request(1, 7), &sub_options(&key), start + SECOND), None);
         // A DISCOVER, another transaction, another client; and the exchange is too old.
         assert_eq!(
-            cache.reopen_exchange(&discover(1, 7), key.sub_options(), None, start + SECOND),
+            cache.reopen_exchange(&discover(1, 7), &sub_options(&key), None, start + SECOND),
             None
         );
         assert_eq!(
-            cache.reopen_exchange(&request(1, 8), key.sub_options(), None, start + SECOND),
+            cache.reopen_exchange(&request(1, 8), &sub_options(&key), None, start + SECOND),
             None
         );
         assert_eq!(
-            cache.reopen_exchange(&request(2, 7), key.sub_options(), None, start + SECOND),
+            cache.reopen_exchange(&request(2, 7), &sub_options(&key), None, start + SECOND),
             None
         );
         assert_eq!(
-            cache.reopen_exchange(&request(1, 7), key.sub_options(), None, start + 10 * SECOND),
+            cache.reopen_exchange(&request(1, 7), &sub_options(&key), None, start + 10 * SECOND),
             None
         );
         assert_eq!(
-            cache.reopen_exchange(&request(1, 7), key.sub_options(), None, start + SECOND),
+            cache.reopen_exchange(&request(1, 7), &sub_options(&key), None, start + SECOND),
             Some(Arc::clone(&key))
         );
         let answer = Some(Known::Answer(something()));
@@ -906,7 +912,7 @@ mod tests {
         // The same request is made anew.
         cache.close_exchange(&[1]);
         let own = Some(&*key);
-        assert_eq!(cache.reopen_exchange(&request(1, 7), key.sub_options(), own, start), None);
+        assert_eq!(cache.reopen_exchange(&request(1, 7), &sub_options(&key), own, start), None);
     }
 
     #[test]
@@ -1072,7 +1078,7 @@ mod tests {
     fn page(cache: &Cache, after: u64, most: usize, now: Instant) -> (Vec<u32>, Option<u64>) {
         let (numbered, last) = cache.page(after, most, now);
         let client = |Numbered { entry, .. }: Numbered| {
-            u32::from_be_bytes(entry.request.sub_options()[0].1.clone().try_into().unwrap())
+            u32::from_be_bytes(first_payload(&entry.request).try_into().unwrap())
         };
         (numbered.into_iter().map(client).collect(), last)
     }

@@ -105,10 +105,10 @@ fn write_new(path: &Path, origin: &Origin, entries: &[Entry]) -> io::Result<usiz
 
 /// One answer as a line of the file, without its end.
 fn line(entry: &Entry) -> String {
-    let sub_options = entry.request.sub_options().iter();
+    let sub_options = entry.request.sub_options();
     let sub_options =
         sub_options.map(|(code, value)| (code.to_string(), hex::encode(value).into()));
-    let values = entry.request.values().iter();
+    let values = entry.request.values();
     let values = values.map(|(name, value)| (name.to_string(), hex::encode(value).into()));
     let given = match &entry.answer.given {
         Given::Unknown => Value::Null,
@@ -207,7 +207,8 @@ fn entry(line: &[u8], age: Duration) -> Option<Option<Entry>> {
     let sub_options = sub_options.map(|(code, value)| Some((code.parse().ok()?, bytes(value)?)));
     let values = line["query"].as_object()?.iter();
     let values = values.map(|(name, value)| Some((Arc::from(name.as_str()), bytes(value)?)));
-    let request = Request::new(sub_options.collect::<Option<_>>()?, values.collect::<Option<_>>()?);
+    let sub_options: Vec<(u8, Vec<u8>)> = sub_options.collect::<Option<_>>()?;
+    let request = Request::new(sub_options, values.collect::<Option<_>>()?);
     let fresh_for = Duration::from_millis(line["fresh-for"].as_u64()?);
     let stale_for = Duration::from_millis(line["stale-for"].as_u64()?);
     let freshness = Freshness {

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`config`] | parameters as JSON → settings, or an error that names the parameter | HTTP, threads, time |
 //! | [`filter`] | facts → admitted? | HTTP, threads, time |
+//! | [`facts`] | names and values in one piece of memory | everything else |
 //! | [`request`] | facts → request → URL | HTTP, threads, time |
 //! | [`answer`] | JSON → edits of the DHCP reply | HTTP, threads, time |
 //! | [`hexadecimal`] | text → bytes, in the forms that Kea takes | HTTP, threads, time |
@@ -36,6 +37,7 @@ pub mod cache;
 pub mod cache_file;
 pub mod config;
 pub mod event;
+pub mod facts;
 pub mod failover;
 pub mod fetch;
 pub mod filter;

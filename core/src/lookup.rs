@@ -23,7 +23,7 @@ use crate::event::{Event, Label, Listener};
 use crate::failover::{Failover, Readiness, Retried, ServiceStatus, Unanswered};
 use crate::fetch::{Fetch, Found};
 use crate::guard::guard;
-use crate::request::Request;
+use crate::request::{Request, SubOptions};
 use crate::sync::{Handle, Instant, Mutex, MutexGuard, sleep_until, yield_now};
 
 /// The most lookups that stand in line.
@@ -359,7 +359,7 @@ impl<F: Fetch> LookupEngine<F> {
     pub fn exchange_of(
         &self,
         transaction: &Transaction,
-        sub_options: &[(u8, Vec<u8>)],
+        sub_options: &SubOptions,
     ) -> Option<Arc<Request>> {
         // Without the lock: a DISCOVER goes on with no exchange.
         if !transaction.continues {
@@ -374,7 +374,7 @@ impl<F: Fetch> LookupEngine<F> {
     pub fn reopen_exchange(
         &self,
         transaction: &Transaction,
-        sub_options: &[(u8, Vec<u8>)],
+        sub_options: &SubOptions,
         own: Option<&Request>,
     ) -> Option<Arc<Request>> {
         if !transaction.continues {

@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use thiserror::Error;
 use url::{ParseError, Position, Url};
 
+use crate::facts::{self, Facts};
 use crate::hexadecimal;
 
 /// The code of the relay agent information option (RFC 3046).
@@ -214,18 +215,58 @@ impl fmt::Display for Shown<'_> {
 /// the same hash on purpose.
 static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
+/// The sub-options of option 82 that name a client, in the order of [`SUB_OPTIONS`].
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct SubOptions(Facts);
+
+impl SubOptions {
+    /// Adds the sub-option of this code, whose payload `read` appends to the bytes that it is given.
+    /// Adds nothing where `read` returns false or an error, which is passed on.
+    pub fn add<E>(
+        &mut self,
+        code: u8,
+        read: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.0.add(&[code], read)
+    }
+
+    /// Whether there is no sub-option.
+    pub fn is_empty(&self) -> bool {
+        self.0.bytes().is_empty()
+    }
+
+    /// Whether no sub-option has a payload.
+    fn name_nobody(&self) -> bool {
+        facts::iter(self.0.bytes()).all(|(_, payload)| payload.is_empty())
+    }
+}
+
+impl<B: AsRef<[u8]>> FromIterator<(u8, B)> for SubOptions {
+    fn from_iter<T: IntoIterator<Item = (u8, B)>>(sub_options: T) -> Self {
+        let mut facts = Facts::default();
+        sub_options.into_iter().for_each(|(code, payload)| facts.push(&[code], payload.as_ref()));
+        SubOptions(facts)
+    }
+}
+
+impl From<Vec<(u8, Vec<u8>)>> for SubOptions {
+    fn from(sub_options: Vec<(u8, Vec<u8>)>) -> Self {
+        sub_options.into_iter().collect()
+    }
+}
+
 /// What is asked about one client, whichever service is asked. Two clients with the same request
 /// get the same answer: the request is the key of the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The hash of the fields below. A lookup needs it a dozen times.
     hash: u64,
-    /// The sub-options of option 82 that name the client (code and payload), in the order of
-    /// [`SUB_OPTIONS`].
-    sub_options: Vec<(u8, Vec<u8>)>,
-    /// The values of the parameter `query` (name and value), in the order of their names. None is
-    /// empty.
-    values: Vec<(Arc<str>, Vec<u8>)>,
+    /// First the sub-options of option 82 that name the client, by code, in the order of
+    /// [`SUB_OPTIONS`]. Then the values of the parameter `query`, in the order of their names. No
+    /// value is empty. All in one piece of memory: thousands of requests are kept.
+    facts: Box<[u8]>,
+    /// How many bytes of `facts` the sub-options are.
+    values: usize,
 }
 
 impl Hash for Request {
@@ -240,13 +281,13 @@ pub struct Named<'a>(&'a Request);
 
 impl fmt::Display for Named<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        let sub_option = self.0.sub_options().iter().find(|(_, value)| !value.is_empty());
+        let sub_option = self.0.sub_options().find(|(_, value)| !value.is_empty());
         let (name, value) = match sub_option {
             Some((CIRCUIT_ID, value)) => ("circuit-id", value),
             Some((REMOTE_ID, value)) => ("remote-id", value),
             Some((_, value)) => ("vendor-specific information", value),
-            None => match self.0.values().first() {
-                Some((name, value)) => (&**name, value),
+            None => match self.0.values().next() {
+                Some(value) => value,
                 None => return formatter.write_str("nameless"),
             },
         };
@@ -268,35 +309,46 @@ impl Request {
     /// `None` when nothing names the client: an empty sub-option names nobody, since a switch that
     /// sends one sends it for all its ports.
     pub fn new(
-        sub_options: Vec<(u8, Vec<u8>)>,
+        sub_options: impl Into<SubOptions>,
         mut values: Vec<(Arc<str>, Vec<u8>)>,
     ) -> Option<Self> {
+        let sub_options = sub_options.into();
         values.retain(|(_, value)| !value.is_empty());
         values.sort_unstable();
-        if sub_options.iter().all(|(_, payload)| payload.is_empty()) && values.is_empty() {
+        if sub_options.name_nobody() && values.is_empty() {
             return None;
         }
-        let hash = HASH.hash_one((&sub_options, &values));
-        Some(Request { hash, sub_options, values })
+        let SubOptions(mut facts) = sub_options;
+        let begin = facts.bytes().len();
+        values.iter().for_each(|(name, value)| facts.push(name.as_bytes(), value));
+        let facts = facts.into_bytes();
+        let hash = HASH.hash_one((begin, &facts));
+        Some(Request { hash, facts, values: begin })
     }
 
     /// The sub-options that the request is made of: code and payload.
-    pub fn sub_options(&self) -> &[(u8, Vec<u8>)] {
-        &self.sub_options
+    pub fn sub_options(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        // The name of a sub-option is its code.
+        facts::iter(&self.facts[..self.values]).map(|(name, payload)| (name[0], payload))
+    }
+
+    /// Whether the request is made of these sub-options.
+    pub fn has(&self, sub_options: &SubOptions) -> bool {
+        self.facts[..self.values] == *sub_options.0.bytes()
     }
 
     /// The values that the request is made of: name and value.
-    pub fn values(&self) -> &[(Arc<str>, Vec<u8>)] {
-        &self.values
+    pub fn values(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        // The name of a value was a text when it was added.
+        let text = |name| std::str::from_utf8(name).unwrap_or_default();
+        facts::iter(&self.facts[self.values..]).map(move |(name, value)| (text(name), value))
     }
 
     /// How many bytes the request keeps, about.
     pub fn bytes(&self) -> usize {
-        /// What each value takes beside its bytes.
-        const EACH: usize = 48;
-        let sub_options = self.sub_options.iter().map(|(_, value)| EACH + value.len());
-        let values = self.values.iter().map(|(_, value)| EACH + value.len());
-        sub_options.chain(values).sum()
+        /// What a request takes beside what is asked about.
+        const EACH: usize = 64;
+        EACH + self.facts.len()
     }
 
     /// The URL to ask a service, whose own query is kept.
@@ -320,8 +372,7 @@ impl Request {
 
     /// The value of this name, empty where the request has none.
     fn value(&self, name: &str) -> &[u8] {
-        let found = self.values.iter().find(|(other, _)| **other == *name);
-        found.map_or(&[], |(_, value)| value.as_slice())
+        self.values().find(|(other, _)| *other == name).map_or(&[], |(_, value)| value)
     }
 
     /// The text of [`Request::url`], without credentials, for logs.
@@ -337,13 +388,13 @@ impl Request {
             Some(start) if start + 1 == url.len() => "",
             Some(_) => "&",
         };
-        for (code, bytes) in &self.sub_options {
+        for (code, bytes) in self.sub_options() {
             // A String takes everything that is written to it.
             let _ = write!(url, "{separator}sub82_{code}={}", hex::encode_upper(bytes));
             separator = "&";
         }
-        for (name, value) in &self.values {
-            if !service.names().any(|placed| *placed == **name) {
+        for (name, value) in self.values() {
+            if !service.names().any(|placed| placed == name) {
                 let _ = write!(url, "{separator}{name}={}", percent_encode(value, RESERVED));
                 separator = "&";
             }

@@ -196,8 +196,7 @@ fn storm(version: Version) {
     let service = Service::echo();
     let site = Site::before(version, &service);
     // On a slow machine, the last ACK may come later than an unfinished exchange keeps its answer.
-    let parameters =
-        json!({"timeout": 60_000, "max-in-flight": 2 * CLIENTS, "cache-ttl": 600});
+    let parameters = json!({"timeout": 60_000, "max-in-flight": 2 * CLIENTS, "cache-ttl": 600});
     let kea = Setup::new(Threads::Four)
         .set("parked-packet-limit", json!(2 * CLIENTS))
         // By HTTP/1.1, each lookup has a connection of its own.
