@@ -10,13 +10,12 @@
 use std::collections::HashSet;
 use std::error::Error;
 use std::net::Ipv4Addr;
-use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cxx::UniquePtr;
 use remote_opts_core::answer::length::{MAX_SUB_OPTION, wire_length};
 use remote_opts_core::answer::{
-    Answer, Change, OptionId, OptionValue, Reason, ends_option, is_of_the_protocol,
+    Answer, Change, Edit, OptionId, OptionValue, Reason, ends_option, is_of_the_protocol,
 };
 
 use crate::ffi::{self, Definition, Packet};
@@ -38,25 +37,37 @@ pub enum EncodedEdit {
     /// The edit changes no option.
     HeaderField,
     /// An option with this code and payload.
-    Option(u8, Vec<u8>),
+    Option(u8, Box<[u8]>),
+    /// An option with this code, whose payload is the text of the edit: thousands of answers are
+    /// kept, and the edit has the text already.
+    Text(u8),
     /// The option of this code is removed.
     Removal(u8),
     /// The edit cannot be encoded, for this reason.
-    Refused(String),
+    Refused(Box<str>),
 }
 
 impl EncodedEdit {
-    /// How many bytes the edit adds to a reply at the most.
-    pub fn length(&self) -> usize {
-        match self {
-            EncodedEdit::Option(_, payload) => wire_length(payload.len(), 0),
-            EncodedEdit::HeaderField | EncodedEdit::Removal(_) | EncodedEdit::Refused(_) => 0,
+    /// The code and the payload of the option that the edit brings; `None` where it brings none.
+    /// `edit` is the edit that was encoded.
+    pub fn option<'a>(&'a self, edit: &'a Edit) -> Option<(u8, &'a [u8])> {
+        match (self, &edit.change) {
+            (EncodedEdit::Option(code, payload), _) => Some((*code, payload)),
+            (EncodedEdit::Text(code), Change::Option(_, OptionValue::Text(text))) => {
+                Some((*code, text.as_bytes()))
+            }
+            _ => None,
         }
+    }
+
+    /// How many bytes the edit adds to a reply at the most. `edit` is the edit that was encoded.
+    pub fn length(&self, edit: &Edit) -> usize {
+        self.option(edit).map_or(0, |(_, payload)| wire_length(payload.len(), 0))
     }
 }
 
 /// The encoded edits of an answer, in the order of its edits.
-pub type EncodedEdits = Vec<EncodedEdit>;
+pub type EncodedEdits = Box<[EncodedEdit]>;
 
 /// An answer's edits as one configuration of Kea encodes them.
 struct Kept {
@@ -111,7 +122,7 @@ impl Encoder<'_> {
         let encoded = |change: &Change| match change {
             Change::Option(id, value) => self
                 .option(id, value)
-                .unwrap_or_else(|reason| EncodedEdit::Refused(reason.to_string())),
+                .unwrap_or_else(|reason| EncodedEdit::Refused(reason.to_string().into())),
             Change::NextServer(_) | Change::ServerHostname(_) | Change::BootFileName(_) => {
                 EncodedEdit::HeaderField
             }
@@ -127,7 +138,11 @@ impl Encoder<'_> {
         if *value == OptionValue::Removed {
             return Ok(EncodedEdit::Removal(code));
         }
-        Ok(EncodedEdit::Option(code, self.payload(code, &defined, value)?))
+        let payload = self.payload(code, &defined, value)?;
+        Ok(match value {
+            OptionValue::Text(text) if *payload == *text.as_bytes() => EncodedEdit::Text(code),
+            _ => EncodedEdit::Option(code, payload.into()),
+        })
     }
 
     /// The code of an option (in the space "dhcp4") or sub-option, and who says how it is encoded. An
@@ -166,7 +181,7 @@ impl Encoder<'_> {
                 OptionValue::Text(text) | OptionValue::Scalar(text) => {
                     not_empty(text.as_bytes().to_vec())
                 }
-                OptionValue::Bytes(bytes) => not_empty(bytes.clone()),
+                OptionValue::Bytes(bytes) => not_empty(bytes.to_vec()),
                 OptionValue::SubOptions(members) => {
                     self.sub_options(code, sub_option_space(code, ""), members)
                 }
@@ -184,7 +199,7 @@ impl Encoder<'_> {
         let has_no_value = definition.is_empty()?;
         let mut payload = Vec::new();
         match value {
-            OptionValue::Bytes(bytes) => payload.clone_from(bytes),
+            OptionValue::Bytes(bytes) => payload.extend_from_slice(bytes),
             // A definition of one text does not split the text at its commas.
             OptionValue::Text(text) | OptionValue::Scalar(text) if definition.is_text()? => {
                 payload.extend_from_slice(text.as_bytes());
@@ -196,7 +211,7 @@ impl Encoder<'_> {
                 payload.extend_from_slice(text.as_bytes());
             }
             OptionValue::Text(text) => definition.encode_text(text, &mut payload)?,
-            OptionValue::Scalar(text) => definition.encode(slice::from_ref(text), &mut payload)?,
+            OptionValue::Scalar(text) => definition.encode(&[text.to_string()], &mut payload)?,
             OptionValue::Fields(fields) => {
                 let most = definition.most_values()?;
                 if fields.len() > most {

@@ -630,7 +630,7 @@ impl Lookup {
         if let (Some(hostname), Some(Standing::Given | Standing::WithoutAddress)) =
             (&answer.hostname, standing)
         {
-            members.push((HOSTNAME, hostname.clone()));
+            members.push((HOSTNAME, hostname.to_string()));
         }
         if let Some(written) = written {
             let members = members.into_iter();

@@ -37,11 +37,11 @@ pub fn apply(
         Editor { query, reply, max_reply_size, codes, always_fits: false, room: None, written };
     let mut applied = 0;
     encoder.with_encoded(answer, |encoded| {
-        let added: usize = encoded.iter().map(EncodedEdit::length).sum();
+        let edits = || answer.edits.iter().zip(encoded);
+        let added: usize = edits().map(|(edit, encoded)| encoded.length(edit)).sum();
         // Nearly every reply is so short that nothing more has to be counted.
         editor.always_fits =
             reply.options_length().is_ok_and(|length| length + added <= ALWAYS_FITS);
-        let edits = || answer.edits.iter().zip(encoded);
         // Removals come first: they make room.
         let is_removal = |encoded: &EncodedEdit| matches!(encoded, EncodedEdit::Removal(_));
         let removals = edits().filter(|(_, encoded)| is_removal(encoded));
@@ -119,22 +119,25 @@ impl Room {
 impl Editor<'_> {
     fn write(&mut self, edit: &Edit, encoded: &EncodedEdit) -> Result<(), Box<dyn Error>> {
         let reply = self.reply;
+        if let Some((code, payload)) = encoded.option(edit) {
+            self.first_edit_of(code)?;
+            self.take_room(code, payload.len())?;
+            reply.replace_option(code, payload)?;
+            self.codes.push(code);
+            let value = || Some(edit.member().value());
+            self.note(|| Written { what: code.to_string(), value: value() });
+            return Ok(());
+        }
         match encoded {
-            EncodedEdit::HeaderField => return self.write_header_field(edit),
-            EncodedEdit::Refused(reason) => return Err(reason.as_str().into()),
+            EncodedEdit::Refused(reason) => return Err((&**reason).into()),
             EncodedEdit::Removal(code) => {
                 self.first_edit_of(*code)?;
                 reply.remove_option(*code)?;
                 self.codes.push(*code);
                 self.note(|| Written { what: format!("-{code}"), value: None });
             }
-            EncodedEdit::Option(code, payload) => {
-                self.first_edit_of(*code)?;
-                self.take_room(*code, payload.len())?;
-                reply.replace_option(*code, payload)?;
-                self.codes.push(*code);
-                let value = || Some(edit.member().value());
-                self.note(|| Written { what: code.to_string(), value: value() });
+            EncodedEdit::HeaderField | EncodedEdit::Option(..) | EncodedEdit::Text(_) => {
+                self.write_header_field(edit)?;
             }
         }
         Ok(())

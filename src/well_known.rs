@@ -72,7 +72,7 @@ const WELL_KNOWN: [WellKnown; 16] = [
 pub fn find(id: &OptionId) -> Option<&'static WellKnown> {
     WELL_KNOWN.iter().find(|option| match id {
         OptionId::Code(code) => option.code == *code,
-        OptionId::Name(name) => option.name == name,
+        OptionId::Name(name) => *option.name == **name,
     })
 }
 
@@ -93,9 +93,9 @@ impl WellKnown {
     /// The payload with this value, for an option whose form is none of Kea's data types.
     pub fn encode(&self, value: &OptionValue) -> Result<Vec<u8>, Box<dyn Error>> {
         let fields = match value {
-            OptionValue::Bytes(bytes) => return Ok(bytes.clone()),
+            OptionValue::Bytes(bytes) => return Ok(bytes.to_vec()),
             OptionValue::Text(text) | OptionValue::Scalar(text) => split(text),
-            OptionValue::Fields(fields) => fields.clone(),
+            OptionValue::Fields(fields) => fields.to_vec(),
             OptionValue::SubOptions(_) => return Err(Reason::HasValue.into()),
             OptionValue::Removed => return Err(Reason::NoRemoval.into()),
         };
@@ -159,7 +159,7 @@ mod tests {
         match definition {
             Some(definition) => definition.encode_text(text, &mut payload),
             None => {
-                let text = OptionValue::Text(text.to_owned());
+                let text = OptionValue::Text(text.into());
                 return option.encode(&text).map_err(|error| error.to_string());
             }
         }

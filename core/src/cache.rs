@@ -759,7 +759,7 @@ mod tests {
     }
 
     fn something() -> Arc<Answer> {
-        Arc::new(Answer { client_classes: vec!["rpi4".into()], ..Answer::default() })
+        Arc::new(Answer { client_classes: ["rpi4".into()].into(), ..Answer::default() })
     }
 
     fn lasting(fresh: u64, stale: u64) -> Freshness {

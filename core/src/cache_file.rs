@@ -326,7 +326,7 @@ mod tests {
         let Some(Known::Answer(answer)) = cache.known(&request(1), &transaction(), now) else {
             panic!("no fresh answer");
         };
-        assert_eq!(answer.client_classes, ["rpi4"]);
+        assert_eq!(*answer.client_classes, ["rpi4"]);
         assert!(cache.known(&request(1), &transaction(), now + HOUR).is_none());
         assert!(cache.known(&request(2), &transaction(), now).is_none());
         assert!(cache.stale(&request(2), now).is_some());

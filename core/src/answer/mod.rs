@@ -67,15 +67,15 @@ pub struct Answer {
     /// The edits of the DHCP reply, in the order of the answer's members.
     pub edits: Box<[Edit]>,
     /// The client classes that the query joins before Kea goes on with it.
-    pub client_classes: Vec<String>,
+    pub client_classes: Box<[String]>,
     /// The address that is reserved for the client.
     pub ip_address: Option<Ipv4Addr>,
     /// The host name that is reserved for the client.
-    pub hostname: Option<String>,
+    pub hostname: Option<Box<str>>,
     /// Whether the client gets no reply at all.
     pub drop: bool,
     /// The members that cannot be applied.
-    pub refused: Vec<Refusal>,
+    pub refused: Box<[Refusal]>,
     /// The body that the answer was read from, as the service sent it. Empty for a status that says
     /// "nothing for this client".
     pub body: Box<[u8]>,
@@ -132,20 +132,20 @@ pub enum Change {
     /// The header field siaddr.
     NextServer(Ipv4Addr),
     /// The header field sname, of at most 63 bytes.
-    ServerHostname(String),
+    ServerHostname(Box<str>),
     /// The header field file, of at most 127 bytes.
-    BootFileName(String),
+    BootFileName(Box<str>),
 }
 
 impl Change {
     /// The member that asks for this change in the shortest way, where that is a text.
     fn member(&self) -> Option<Member> {
         let (key, value) = match self {
-            Change::Option(id, OptionValue::Text(text)) => (id.to_string(), text.as_str().into()),
+            Change::Option(id, OptionValue::Text(text)) => (id.to_string(), (&**text).into()),
             Change::Option(..) => return None,
             Change::NextServer(address) => (NEXT_SERVER.to_owned(), address.to_string().into()),
-            Change::ServerHostname(name) => (SERVER_HOSTNAME.to_owned(), name.as_str().into()),
-            Change::BootFileName(name) => (BOOT_FILE_NAME.to_owned(), name.as_str().into()),
+            Change::ServerHostname(name) => (SERVER_HOSTNAME.to_owned(), (&**name).into()),
+            Change::BootFileName(name) => (BOOT_FILE_NAME.to_owned(), (&**name).into()),
         };
         Some(Member { key, value })
     }
@@ -157,7 +157,7 @@ pub enum OptionId {
     /// By code. The code of an option is from 1 to 254.
     Code(u8),
     /// By the name in the option's definition.
-    Name(String),
+    Name(Box<str>),
 }
 
 impl fmt::Display for OptionId {
@@ -173,16 +173,16 @@ impl fmt::Display for OptionId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OptionValue {
     /// Text: written as in Kea's option-data where the option has a definition, else raw bytes.
-    Text(String),
+    Text(Box<str>),
     /// A number or a boolean as text: the value of the option's one field where the option has a
     /// definition, else raw bytes.
-    Scalar(String),
+    Scalar(Box<str>),
     /// The values of the option's fields. Only an option with a definition has fields.
-    Fields(Vec<String>),
+    Fields(Box<[String]>),
     /// The raw payload.
-    Bytes(Vec<u8>),
+    Bytes(Box<[u8]>),
     /// Sub-options, at least one.
-    SubOptions(Vec<(OptionId, OptionValue)>),
+    SubOptions(Box<[(OptionId, OptionValue)]>),
     /// The option is removed from the DHCP reply. Never the value of a sub-option.
     Removed,
 }

@@ -84,8 +84,7 @@ pub fn parse(body: &[u8]) -> Result<Answer, ParseError> {
         Value::Array(items) if items.is_empty() => return Ok(Answer::default()),
         _ => return Err(ParseError::NotAnObject),
     };
-    let mut reader =
-        Reader { answer: Answer { body: body.into(), ..Answer::default() }, edits: Vec::new() };
+    let mut reader = Reader::default();
     if STRUCTURED.iter().any(|member| members.contains_key(*member)) {
         // First: where an option stands in both places, this place counts.
         let options = members.remove_entry(OPTIONS);
@@ -93,14 +92,23 @@ pub fn parse(body: &[u8]) -> Result<Answer, ParseError> {
     } else {
         reader.add_options(members);
     }
-    Ok(Answer { edits: reader.edits.into(), ..reader.answer })
+    Ok(Answer {
+        body: body.into(),
+        edits: reader.edits.into(),
+        client_classes: reader.client_classes.into(),
+        refused: reader.refused.into(),
+        ..reader.answer
+    })
 }
 
 /// What has been read of a body.
+#[derive(Default)]
 struct Reader {
-    /// The answer without its edits.
+    /// The answer without its lists.
     answer: Answer,
     edits: Vec<Edit>,
+    client_classes: Vec<String>,
+    refused: Vec<Refusal>,
 }
 
 impl Reader {
@@ -124,7 +132,7 @@ impl Reader {
             },
             (HOSTNAME, Value::String(text)) => match reservation::check_hostname(&text) {
                 Ok(()) => {
-                    self.answer.hostname = Some(text);
+                    self.answer.hostname = Some(text.into());
                     return;
                 }
                 Err(reason) => Err((reason, text.into())),
@@ -137,10 +145,10 @@ impl Reader {
                 Err(_) => Err((Reason::NoAddress, text.into())),
             },
             (SERVER_HOSTNAME, Value::String(text)) if text.len() <= MAX_SERVER_HOSTNAME => {
-                Ok((Change::ServerHostname(text.clone()), text.into()))
+                Ok((Change::ServerHostname(text.as_str().into()), text.into()))
             }
             (BOOT_FILE_NAME, Value::String(text)) if text.len() <= MAX_BOOT_FILE_NAME => {
-                Ok((Change::BootFileName(text.clone()), text.into()))
+                Ok((Change::BootFileName(text.as_str().into()), text.into()))
             }
             (name, value) => {
                 let reason = match name {
@@ -159,7 +167,7 @@ impl Reader {
         match change {
             Ok((change, value)) => self.edits.push(Edit::new(change, Member { key, value })),
             Err((reason, value)) => {
-                self.answer.refused.push(Refusal { reason, member: Member { key, value } })
+                self.refused.push(Refusal { reason, member: Member { key, value } })
             }
         }
     }
@@ -184,7 +192,7 @@ impl Reader {
         let member = Member { key, value };
         match change {
             Ok(change) => self.edits.push(Edit::new(change, member)),
-            Err(reason) => self.answer.refused.push(Refusal { reason, member }),
+            Err(reason) => self.refused.push(Refusal { reason, member }),
         }
     }
 
@@ -192,10 +200,10 @@ impl Reader {
     fn add_classes(&mut self, classes: Vec<Value>) {
         for class in classes {
             match class {
-                Value::String(name) if !name.is_empty() => self.answer.client_classes.push(name),
+                Value::String(name) if !name.is_empty() => self.client_classes.push(name),
                 value => {
                     let member = Member { key: CLIENT_CLASSES.to_owned(), value };
-                    self.answer.refused.push(Refusal { reason: Reason::NoClasses, member });
+                    self.refused.push(Refusal { reason: Reason::NoClasses, member });
                 }
             }
         }
@@ -215,7 +223,7 @@ fn option_id(key: &str) -> Result<OptionId, Reason> {
 fn sub_option_id(key: &str) -> Option<OptionId> {
     match key.parse::<u8>() {
         Ok(code) if code.to_string() == key => Some(OptionId::Code(code)),
-        _ => is_name(key).then(|| OptionId::Name(key.to_owned())),
+        _ => is_name(key).then(|| OptionId::Name(key.into())),
     }
 }
 
@@ -235,7 +243,7 @@ fn is_name(text: &str) -> bool {
 fn is_option(option: &OptionId, (code, name): &(u8, &str)) -> bool {
     match option {
         OptionId::Code(other) => other == code,
-        OptionId::Name(other) => other == name,
+        OptionId::Name(other) => **other == **name,
     }
 }
 
@@ -253,7 +261,7 @@ fn check_end(option: u8, value: &OptionValue) -> Result<(), Reason> {
 fn option_value(value: &Value) -> Result<OptionValue, Reason> {
     match value {
         Value::Null => Ok(OptionValue::Removed),
-        Value::String(text) => Ok(OptionValue::Text(text.clone())),
+        Value::String(text) => Ok(OptionValue::Text(text.as_str().into())),
         Value::Array(fields) if fields.is_empty() => Err(Reason::EmptyList),
         Value::Array(fields) => Ok(OptionValue::Fields(
             fields.iter().map(field).collect::<Option<_>>().ok_or(Reason::NoList)?,
@@ -262,11 +270,11 @@ fn option_value(value: &Value) -> Result<OptionValue, Reason> {
             Some(_) if members.len() > 1 => Err(Reason::NotOnlyHex),
             Some(digits) => {
                 let bytes = digits.as_str().and_then(hexadecimal::decode);
-                Ok(OptionValue::Bytes(bytes.ok_or(Reason::NoHex)?))
+                Ok(OptionValue::Bytes(bytes.ok_or(Reason::NoHex)?.into()))
             }
             None => sub_options(members),
         },
-        number_or_boolean => Ok(OptionValue::Scalar(number_or_boolean.to_string())),
+        number_or_boolean => Ok(OptionValue::Scalar(number_or_boolean.to_string().into())),
     }
 }
 
@@ -312,7 +320,7 @@ mod tests {
     /// The changes of an answer of which nothing is refused.
     fn changes(json: &str) -> Vec<Change> {
         let answer = parse(json.as_bytes()).unwrap();
-        assert_eq!(answer.refused, [], "{json}");
+        assert_eq!(*answer.refused, [], "{json}");
         answer.edits.into_iter().map(|edit| edit.change).collect()
     }
 
@@ -332,7 +340,7 @@ mod tests {
     }
 
     fn text(text: &str) -> OptionValue {
-        OptionValue::Text(text.to_owned())
+        OptionValue::Text(text.into())
     }
 
     #[test]
@@ -358,7 +366,7 @@ mod tests {
         };
         assert_eq!(value("\"a, b\""), text("a, b"));
         assert_eq!(value("\"\""), text(""));
-        let scalar = |text: &str| OptionValue::Scalar(text.to_owned());
+        let scalar = |text: &str| OptionValue::Scalar(text.into());
         assert_eq!(value("7"), scalar("7"));
         assert_eq!(value("-1.5"), scalar("-1.5"));
         assert_eq!(value("true"), scalar("true"));
@@ -366,18 +374,18 @@ mod tests {
         assert_eq!(value("null"), OptionValue::Removed);
         for digits in ["00Ff", "0x00ff", "00:ff", "00 ff"] {
             let bytes = value(&format!("{{\"hex\": \"{digits}\"}}"));
-            assert_eq!(bytes, OptionValue::Bytes(vec![0, 255]), "{digits}");
+            assert_eq!(bytes, OptionValue::Bytes([0, 255].into()), "{digits}");
         }
         assert_eq!(
             value(r#"{"0": "x", "255": {"hex": ""}, "6": 3, "rpi-menu": {"hex": ""}}"#),
-            OptionValue::SubOptions(vec![
+            OptionValue::SubOptions(Box::new([
                 (OptionId::Code(0), text("x")),
-                (OptionId::Code(255), OptionValue::Bytes(Vec::new())),
+                (OptionId::Code(255), OptionValue::Bytes([].into())),
                 (OptionId::Code(6), scalar("3")),
-                (OptionId::Name("rpi-menu".into()), OptionValue::Bytes(Vec::new())),
-            ])
+                (OptionId::Name("rpi-menu".into()), OptionValue::Bytes([].into())),
+            ]))
         );
-        let end = OptionValue::SubOptions(vec![(OptionId::Code(255), text(""))]);
+        let end = OptionValue::SubOptions([(OptionId::Code(255), text(""))].into());
         assert_eq!(value(r#"{"255": ""}"#), end);
     }
 
@@ -414,8 +422,8 @@ mod tests {
     fn a_name_may_begin_with_a_digit() {
         for name in ["3com-boot", "1e1", "6-9"] {
             let answer = parse(format!("{{\"{name}\": \"x\"}}").as_bytes()).unwrap();
-            let id = OptionId::Name(name.to_owned());
-            let change = Change::Option(id, OptionValue::Text("x".to_owned()));
+            let id = OptionId::Name(name.into());
+            let change = Change::Option(id, OptionValue::Text("x".into()));
             assert_eq!(answer.edits[0].change, change);
         }
     }
@@ -485,7 +493,7 @@ mod tests {
         ] {
             assert!(changes.contains(&change), "{change:?}");
         }
-        assert_eq!(answer.client_classes, ["rpi4"]);
+        assert_eq!(*answer.client_classes, ["rpi4"]);
         assert!(!answer.drop);
         let mut refused: Vec<_> = answer
             .refused
@@ -511,7 +519,7 @@ mod tests {
         assert_eq!((answer.hostname, answer.edits.len()), (None, 1));
         let answer = parse(br#"{"hostname": "node7", "ip-address": null}"#).unwrap();
         assert_eq!((answer.hostname.as_deref(), answer.ip_address), (Some("node7"), None));
-        assert_eq!(answer.refused, []);
+        assert_eq!(*answer.refused, []);
         assert!(parse(br#"{"hostname": null, "ip-address": null}"#).unwrap().is_nothing());
         for (member, reason) in [
             (r#""ip-address": "node7""#, Reason::NoAddress),

@@ -113,7 +113,7 @@ async fn a_compressed_body_is_read() {
     );
     let service = Raw::saying(&[&[head.as_bytes(), body].concat()]).await;
     let found = get(&format!("http://{}/", service.address), "").await.unwrap();
-    assert_eq!(found.answer.client_classes, ["squeezed"]);
+    assert_eq!(*found.answer.client_classes, ["squeezed"]);
 
     // A file of gzip may have several members (RFC 1952, section 2.2).
     let member = |text: &'static str| {
@@ -126,7 +126,7 @@ async fn a_compressed_body_is_read() {
     let body = [member("{\"client-classes\": "), member("[\"rpi4\"]}")].concat();
     let service = Raw::saying(&[&[&head[..], &body].concat(), head]).await;
     let found = get(&format!("http://{}/", service.address), "").await.unwrap();
-    assert_eq!(found.answer.client_classes, ["rpi4"]);
+    assert_eq!(*found.answer.client_classes, ["rpi4"]);
     let found = get(&format!("http://{}/", service.address), "").await.unwrap();
     assert!(found.answer.is_nothing(), "an empty body");
 }
