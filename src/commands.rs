@@ -427,6 +427,7 @@ fn edits(instance: &Instance, query: &Packet, answer: &Answer) -> Vec<Value> {
         query,
         configuration: editing.configuration(),
         addresses_as_text: &editing.addresses_as_text,
+        latest: &editing.latest,
     };
     encoder.with_encoded(answer, |encoded| {
         for (edit, encoded) in answer.edits.iter().zip(encoded) {

@@ -33,6 +33,7 @@ const VENDOR_OPTIONS_SPACE: &str = "vendor-encapsulated-options-space";
 const NESTED: u8 = 0;
 
 /// One edit, encoded.
+#[derive(PartialEq)]
 pub enum EncodedEdit {
     /// The edit changes no option.
     HeaderField,
@@ -70,9 +71,26 @@ impl EncodedEdit {
 pub type EncodedEdits = Box<[EncodedEdit]>;
 
 /// An answer's edits as one configuration of Kea encodes them.
+#[derive(PartialEq)]
 struct Kept {
     configuration: u64,
     edits: EncodedEdits,
+}
+
+/// The edits that were encoded last. Most answers have texts for the same options, so their encoded
+/// edits are equal, and thousands of answers share them. Any thread.
+#[derive(Default)]
+pub struct Latest(Mutex<Option<Arc<Kept>>>);
+
+impl Latest {
+    /// The same edits, shared with the answer before where its edits are equal.
+    fn shared(&self, kept: Kept) -> Arc<Kept> {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some(latest) if **latest == kept => Arc::clone(latest),
+            _ => Arc::clone(latest.insert(Arc::new(kept))),
+        }
+    }
 }
 
 /// The sub-options of which a line has said that they look like addresses and are sent as text: the
@@ -89,6 +107,8 @@ pub struct Encoder<'a> {
     pub configuration: Option<u64>,
     /// For lines about sub-options.
     pub addresses_as_text: &'a AddressesAsText,
+    /// What the answers share.
+    pub latest: &'a Latest,
 }
 
 /// Who says how an option or a sub-option is encoded.
@@ -111,7 +131,8 @@ impl Encoder<'_> {
         };
         let kept = answer.encoded.get::<Kept>();
         let kept = kept.filter(|kept| kept.configuration == configuration).unwrap_or_else(|| {
-            let kept = Arc::new(Kept { configuration, edits: self.encode_all(answer) });
+            let edits = self.encode_all(answer);
+            let kept = self.latest.shared(Kept { configuration, edits });
             answer.encoded.set(Arc::clone(&kept));
             kept
         });
@@ -301,4 +322,26 @@ fn not_empty(payload: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
 /// `defined`, or no space (empty).
 fn sub_option_space(code: u8, defined: &str) -> &str {
     if defined.is_empty() && code == VENDOR_OPTIONS { VENDOR_OPTIONS_SPACE } else { defined }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_edits_are_kept_once() {
+        let kept = |configuration, code, payload: &[u8]| {
+            let edits = [EncodedEdit::Text(66), EncodedEdit::Option(code, payload.into())];
+            Kept { configuration, edits: edits.into() }
+        };
+        let latest = Latest::default();
+        let first = latest.shared(kept(1, 67, b"x"));
+        assert!(Arc::ptr_eq(&first, &latest.shared(kept(1, 67, b"x"))));
+        for other in [kept(2, 67, b"x"), kept(1, 224, b"x"), kept(1, 67, b"y")] {
+            let expected = (other.configuration, other.edits[1] == first.edits[1]);
+            let shared = latest.shared(other);
+            assert_eq!((shared.configuration, shared.edits[1] == first.edits[1]), expected);
+            latest.shared(kept(1, 67, b"x"));
+        }
+    }
 }

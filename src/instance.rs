@@ -25,7 +25,7 @@ use remote_opts_core::throttle::Throttle;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::encode::AddressesAsText;
+use crate::encode::{AddressesAsText, Latest};
 use crate::ffi;
 use crate::listener::LogListener;
 use crate::log::{
@@ -117,6 +117,8 @@ pub struct Editing {
     pub refusals: Throttle,
     /// For lines about sub-options that look like addresses and are text.
     pub addresses_as_text: AddressesAsText,
+    /// What encoded answers share.
+    pub latest: Latest,
     /// For lines about replies that another library has packed.
     pub not_edited: Throttle,
     /// For lines about DHCPNAKs that were not sent.
@@ -312,6 +314,7 @@ impl Instance {
                 first_service: settings.services[0].clone(),
                 refusals: Throttle::of(REFUSALS),
                 addresses_as_text: AddressesAsText::default(),
+                latest: Latest::default(),
                 not_edited: Throttle::default(),
                 naks_held_back: Throttle::default(),
                 addresses: Throttle::default(),

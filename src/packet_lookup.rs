@@ -712,6 +712,7 @@ impl Lookup {
             query,
             configuration: editing.configuration(),
             addresses_as_text: &editing.addresses_as_text,
+            latest: &editing.latest,
         };
         let max_reply_size = editing.max_reply_size;
         let noted = written.as_deref_mut();

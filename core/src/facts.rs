@@ -8,6 +8,9 @@
 /// The bytes of a length.
 const LENGTH: usize = size_of::<u32>();
 
+/// The bytes for which the first name makes room: enough for most clients.
+const ROOM: usize = 64;
+
 /// Names and values, in the order in which they were added. Two are equal where both have the same
 /// names and values in the same order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -17,6 +20,9 @@ impl Facts {
     /// Adds a name with its value. Each has at most 2^32 - 1 bytes: a packet has 64 KiB.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let Facts(bytes) = self;
+        if bytes.capacity() == 0 {
+            bytes.reserve(ROOM);
+        }
         bytes.reserve(2 * LENGTH + name.len() + value.len());
         bytes.extend_from_slice(&length(name.len()));
         bytes.extend_from_slice(name);
