@@ -239,7 +239,7 @@ fuzz_target!(|input: &[u8]| {
         Some(Err(failure)) => check_failure(failure),
     }
     match next {
-        Some(Ok(found)) => assert_eq!(found.answer.client_classes, ["good"]),
+        Some(Ok(found)) => assert_eq!(*found.answer.client_classes, ["good"]),
         other => panic!("the next lookup fails: {other:?}, after {found:?}"),
     }
 });

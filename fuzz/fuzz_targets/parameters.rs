@@ -219,8 +219,7 @@ fn has_path_value(url: &Url, name: &str) -> bool {
 
 /// A value of a request, empty where the request has none.
 fn value<'a>(request: &'a Request, name: &str) -> &'a [u8] {
-    let mut values = request.values().iter();
-    values.find(|(other, _)| **other == *name).map_or(&[], |(_, value)| value)
+    request.values().find(|(other, _)| *other == name).map_or(&[], |(_, value)| value)
 }
 
 /// A parameter of one of these names, in any spelling.
