@@ -275,15 +275,15 @@ fn said(answer: &Value) -> BTreeMap<String, impl Iterator<Item = &Value>> {
 fn says(said: &Value, value: &OptionValue) -> bool {
     match (said, value) {
         (Value::Null, OptionValue::Removed) => true,
-        (Value::String(said), OptionValue::Text(text)) => said == text,
-        (Value::Number(_) | Value::Bool(_), OptionValue::Scalar(text)) => said.to_string() == *text,
+        (Value::String(said), OptionValue::Text(text)) => **said == **text,
+        (Value::Number(_) | Value::Bool(_), OptionValue::Scalar(text)) => said.to_string() == **text,
         (Value::Array(said), OptionValue::Fields(fields)) => {
             let field = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
             said.iter().map(field).eq(fields.iter().cloned())
         }
         (Value::Object(said), OptionValue::Bytes(bytes)) => {
             let spelled = said["hex"].as_str().and_then(hexadecimal::decode);
-            said.len() == 1 && spelled.as_ref() == Some(bytes)
+            said.len() == 1 && spelled.as_deref() == Some(&**bytes)
         }
         (Value::Object(said), OptionValue::SubOptions(members)) => {
             let is_said = |(id, value): &(OptionId, OptionValue)| {
