@@ -7,7 +7,7 @@
 //!
 //! [`crate::reply`] calls it at pkt4_send, in packet threads.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,19 +77,25 @@ struct Kept {
     edits: EncodedEdits,
 }
 
-/// The edits that were encoded last. Most answers have texts for the same options, so their encoded
-/// edits are equal, and thousands of answers share them. Any thread.
+/// The edits that were encoded last, for some answers. Where answers have texts for the same options,
+/// their encoded edits are equal, and thousands of answers share them. Any thread.
 #[derive(Default)]
-pub struct Latest(Mutex<Option<Arc<Kept>>>);
+pub struct Latest(Mutex<VecDeque<Arc<Kept>>>);
 
 impl Latest {
-    /// The same edits, shared with the answer before where its edits are equal.
+    /// How many are compared: as many kinds of machines as share one server.
+    const MOST: usize = 8;
+
+    /// The same edits, shared with an earlier answer whose edits are equal.
     fn shared(&self, kept: Kept) -> Arc<Kept> {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*latest {
-            Some(latest) if **latest == kept => Arc::clone(latest),
-            _ => Arc::clone(latest.insert(Arc::new(kept))),
+        if let Some(equal) = latest.iter().find(|earlier| ***earlier == kept) {
+            return Arc::clone(equal);
         }
+        let kept = Arc::new(kept);
+        latest.truncate(Self::MOST - 1);
+        latest.push_front(Arc::clone(&kept));
+        kept
     }
 }
 
@@ -326,6 +332,8 @@ fn sub_option_space(code: u8, defined: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use remote_opts_core::answer::parse;
+
     use super::*;
 
     #[test]
@@ -336,12 +344,29 @@ mod tests {
         };
         let latest = Latest::default();
         let first = latest.shared(kept(1, 67, b"x"));
-        assert!(Arc::ptr_eq(&first, &latest.shared(kept(1, 67, b"x"))));
-        for other in [kept(2, 67, b"x"), kept(1, 224, b"x"), kept(1, 67, b"y")] {
-            let expected = (other.configuration, other.edits[1] == first.edits[1]);
-            let shared = latest.shared(other);
-            assert_eq!((shared.configuration, shared.edits[1] == first.edits[1]), expected);
-            latest.shared(kept(1, 67, b"x"));
+        for (configuration, code, payload) in [(2, 67, b"x"), (1, 224, b"x"), (1, 67, b"y")] {
+            let shared = latest.shared(kept(configuration, code, payload));
+            assert!(*shared == kept(configuration, code, payload));
+            assert!(Arc::ptr_eq(&first, &latest.shared(kept(1, 67, b"x"))));
+        }
+        (0..100).for_each(|code| drop(latest.shared(kept(3, code, b""))));
+        assert_eq!(latest.0.lock().unwrap().len(), Latest::MOST);
+        assert!(!Arc::ptr_eq(&first, &latest.shared(kept(1, 67, b"x"))));
+    }
+
+    #[test]
+    fn a_text_is_the_payload_of_its_option() {
+        for text in ["", "x", &"x".repeat(300)] {
+            let body = format!(r#"{{"66": "{text}", "next-server": "192.0.2.1"}}"#);
+            let answer = parse(body.as_bytes()).unwrap();
+            let is_option = |edit: &&Edit| matches!(edit.change, Change::Option(..));
+            let edit = answer.edits.iter().find(is_option).unwrap();
+            let encoded = EncodedEdit::Text(66);
+            assert_eq!(encoded.option(edit), Some((66, text.as_bytes())));
+            assert_eq!(encoded.length(edit), wire_length(text.len(), 0));
+            let other = answer.edits.iter().find(|edit| !is_option(edit)).unwrap();
+            assert_eq!(EncodedEdit::HeaderField.option(other), None);
+            assert_eq!(EncodedEdit::HeaderField.length(other), 0);
         }
     }
 }

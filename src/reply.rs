@@ -119,16 +119,8 @@ impl Room {
 impl Editor<'_> {
     fn write(&mut self, edit: &Edit, encoded: &EncodedEdit) -> Result<(), Box<dyn Error>> {
         let reply = self.reply;
-        if let Some((code, payload)) = encoded.option(edit) {
-            self.first_edit_of(code)?;
-            self.take_room(code, payload.len())?;
-            reply.replace_option(code, payload)?;
-            self.codes.push(code);
-            let value = || Some(edit.member().value());
-            self.note(|| Written { what: code.to_string(), value: value() });
-            return Ok(());
-        }
         match encoded {
+            EncodedEdit::HeaderField => return self.write_header_field(edit),
             EncodedEdit::Refused(reason) => return Err((&**reason).into()),
             EncodedEdit::Removal(code) => {
                 self.first_edit_of(*code)?;
@@ -136,8 +128,17 @@ impl Editor<'_> {
                 self.codes.push(*code);
                 self.note(|| Written { what: format!("-{code}"), value: None });
             }
-            EncodedEdit::HeaderField | EncodedEdit::Option(..) | EncodedEdit::Text(_) => {
-                self.write_header_field(edit)?;
+            EncodedEdit::Option(..) | EncodedEdit::Text(_) => {
+                // The edit is the one that was encoded, so there is an option.
+                let Some((code, payload)) = encoded.option(edit) else {
+                    return Err("the option is encoded as another edit".into());
+                };
+                self.first_edit_of(code)?;
+                self.take_room(code, payload.len())?;
+                reply.replace_option(code, payload)?;
+                self.codes.push(code);
+                let value = || Some(edit.member().value());
+                self.note(|| Written { what: code.to_string(), value: value() });
             }
         }
         Ok(())

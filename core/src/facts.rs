@@ -3,7 +3,7 @@
 //! made.
 //!
 //! Each packet makes a request, and thousands are kept. As a list of lists, a request took three
-//! times the memory. [`crate::request`] alone uses this module.
+//! times the memory. [`crate::request`] is the one module that calls this module.
 
 /// The bytes of a length.
 const LENGTH: usize = size_of::<u32>();
@@ -17,7 +17,8 @@ const ROOM: usize = 64;
 pub struct Facts(Vec<u8>);
 
 impl Facts {
-    /// Adds a name with its value. Each has at most 2^32 - 1 bytes: a packet has 64 KiB.
+    /// Adds a name with its value. Each has less than 4 GiB: they come from a packet, a command, or a
+    /// line of the file of kept answers.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let Facts(bytes) = self;
         if bytes.capacity() == 0 {
@@ -31,7 +32,7 @@ impl Facts {
     }
 
     /// Adds a name with the value that `read` appends to the bytes that it is given. Adds nothing
-    /// where `read` returns false or an error, which is passed on.
+    /// where `read` returns false or an error. The error is passed on.
     pub fn add<E>(
         &mut self,
         name: &[u8],

@@ -221,7 +221,7 @@ pub struct SubOptions(Facts);
 
 impl SubOptions {
     /// Adds the sub-option of this code, whose payload `read` appends to the bytes that it is given.
-    /// Adds nothing where `read` returns false or an error, which is passed on.
+    /// Adds nothing where `read` returns false or an error. The error is passed on.
     pub fn add<E>(
         &mut self,
         code: u8,
@@ -262,11 +262,12 @@ pub struct Request {
     /// The hash of the fields below. A lookup needs it a dozen times.
     hash: u64,
     /// First the sub-options of option 82 that name the client, by code, in the order of
-    /// [`SUB_OPTIONS`]. Then the values of the parameter `query`, in the order of their names. No
-    /// value is empty. All in one piece of memory: thousands of requests are kept.
+    /// [`SUB_OPTIONS`]. Then the values of the parameter `query`, in the order of their names. A
+    /// sub-option may be empty, a value is not. All in one piece of memory: thousands of requests
+    /// are kept.
     facts: Box<[u8]>,
-    /// How many bytes of `facts` the sub-options are.
-    values: usize,
+    /// Where the values begin in `facts`.
+    values_begin: usize,
 }
 
 impl Hash for Request {
@@ -287,7 +288,7 @@ impl fmt::Display for Named<'_> {
             Some((REMOTE_ID, value)) => ("remote-id", value),
             Some((_, value)) => ("vendor-specific information", value),
             None => match self.0.values().next() {
-                Some(value) => value,
+                Some(named) => named,
                 None => return formatter.write_str("nameless"),
             },
         };
@@ -323,25 +324,25 @@ impl Request {
         values.iter().for_each(|(name, value)| facts.push(name.as_bytes(), value));
         let facts = facts.into_bytes();
         let hash = HASH.hash_one((begin, &facts));
-        Some(Request { hash, facts, values: begin })
+        Some(Request { hash, facts, values_begin: begin })
     }
 
     /// The sub-options that the request is made of: code and payload.
     pub fn sub_options(&self) -> impl Iterator<Item = (u8, &[u8])> {
         // The name of a sub-option is its code.
-        facts::iter(&self.facts[..self.values]).map(|(name, payload)| (name[0], payload))
+        facts::iter(&self.facts[..self.values_begin]).map(|(name, payload)| (name[0], payload))
     }
 
     /// Whether the request is made of these sub-options.
     pub fn has(&self, sub_options: &SubOptions) -> bool {
-        self.facts[..self.values] == *sub_options.0.bytes()
+        self.facts[..self.values_begin] == *sub_options.0.bytes()
     }
 
     /// The values that the request is made of: name and value.
     pub fn values(&self) -> impl Iterator<Item = (&str, &[u8])> {
         // The name of a value was a text when it was added.
         let text = |name| std::str::from_utf8(name).unwrap_or_default();
-        facts::iter(&self.facts[self.values..]).map(move |(name, value)| (text(name), value))
+        facts::iter(&self.facts[self.values_begin..]).map(move |(name, value)| (text(name), value))
     }
 
     /// How many bytes the request keeps, about.

@@ -276,7 +276,9 @@ fn says(said: &Value, value: &OptionValue) -> bool {
     match (said, value) {
         (Value::Null, OptionValue::Removed) => true,
         (Value::String(said), OptionValue::Text(text)) => **said == **text,
-        (Value::Number(_) | Value::Bool(_), OptionValue::Scalar(text)) => said.to_string() == **text,
+        (Value::Number(_) | Value::Bool(_), OptionValue::Scalar(text)) => {
+            said.to_string() == **text
+        }
         (Value::Array(said), OptionValue::Fields(fields)) => {
             let field = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
             said.iter().map(field).eq(fields.iter().cloned())
