@@ -432,15 +432,16 @@ fn edits(instance: &Instance, query: &Packet, answer: &Answer) -> Vec<Value> {
     encoder.with_encoded(answer, |encoded| {
         for (edit, encoded) in answer.edits.iter().zip(encoded) {
             let mut one = json!({ "member": edit.member().to_string() });
-            if let Some((code, payload)) = encoded.option(edit) {
-                one["code"] = code.into();
-                one["hex"] = hexadecimal::encode(payload).into();
-            }
             match encoded {
                 EncodedEdit::HeaderField => one["header-field"] = true.into(),
                 EncodedEdit::Removal(code) => one["removed"] = (*code).into(),
                 EncodedEdit::Refused(reason) => one["reason"] = (&**reason).into(),
-                EncodedEdit::Option(..) | EncodedEdit::Text(_) => {}
+                EncodedEdit::Option(..) | EncodedEdit::Text(_) => {
+                    if let Some((code, payload)) = encoded.option(edit) {
+                        one["code"] = code.into();
+                        one["hex"] = hexadecimal::encode(payload).into();
+                    }
+                }
             }
             shown.push(one);
         }

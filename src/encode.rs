@@ -83,7 +83,7 @@ struct Kept {
 pub struct Latest(Mutex<VecDeque<Arc<Kept>>>);
 
 impl Latest {
-    /// How many are compared: as many kinds of machines as share one server.
+    /// How many are remembered: one server has few kinds of machines.
     const MOST: usize = 8;
 
     /// The same edits, shared with an earlier answer whose edits are equal.

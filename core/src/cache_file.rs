@@ -19,7 +19,7 @@ use crate::answer::{self, Answer, Given};
 use crate::cache::{Cache, Entry, Freshness, Origin};
 use crate::config::ConfigError;
 use crate::config::parameter::CACHE_FILE;
-use crate::request::Request;
+use crate::request::{Request, SubOptions};
 
 /// The member of the head that tells this format from every other file.
 const FORMAT: &str = "remote-opts-cache";
@@ -207,7 +207,7 @@ fn entry(line: &[u8], age: Duration) -> Option<Option<Entry>> {
     let sub_options = sub_options.map(|(code, value)| Some((code.parse().ok()?, bytes(value)?)));
     let values = line["query"].as_object()?.iter();
     let values = values.map(|(name, value)| Some((Arc::from(name.as_str()), bytes(value)?)));
-    let sub_options: Vec<(u8, Vec<u8>)> = sub_options.collect::<Option<_>>()?;
+    let sub_options: SubOptions = sub_options.collect::<Option<_>>()?;
     let request = Request::new(sub_options, values.collect::<Option<_>>()?);
     let fresh_for = Duration::from_millis(line["fresh-for"].as_u64()?);
     let stale_for = Duration::from_millis(line["stale-for"].as_u64()?);

@@ -90,25 +90,15 @@ mod tests {
         let mut facts = Facts::default();
         facts.push(b"mac", b"02:0c");
         facts.push(b"", b"");
-        facts
-            .add(b"read", |value| {
+        let mut add = |name: &[u8], is_read: Result<bool, u8>| {
+            facts.add(name, |value| {
                 value.extend(b"abc");
-                Ok::<_, ()>(true)
+                is_read
             })
-            .unwrap();
-        facts
-            .add(b"absent", |value| {
-                value.extend(b"abc");
-                Ok::<_, ()>(false)
-            })
-            .unwrap();
-        assert_eq!(
-            facts.add(b"failed", |value| {
-                value.extend(b"abc");
-                Err(7)
-            }),
-            Err(7)
-        );
+        };
+        assert_eq!(add(b"read", Ok(true)), Ok(()));
+        assert_eq!(add(b"absent", Ok(false)), Ok(()));
+        assert_eq!(add(b"failed", Err(7)), Err(7));
         facts.push(b"last", &[7; 70_000]);
         let expected: [(&[u8], &[u8]); 4] =
             [(b"mac", b"02:0c"), (b"", b""), (b"read", b"abc"), (b"last", &[7; 70_000])];
